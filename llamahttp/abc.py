@@ -1,0 +1,136 @@
+"""Protocols: all that the engine and the HTTP side know of libllama. Tests implement them without a model.
+
+`binding` implements them over the real library and `context` is written against them, so neither imports the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .task import SamplingParams, TokenProbs
+
+
+class Vocab(Protocol):
+    """A vocabulary; any thread may use it."""
+
+    n_tokens: int
+    bos: int
+    """Token id, or -1 where the model has none. Likewise `eos`."""
+    eos: int
+    adds_bos: bool
+    eog: frozenset[int]
+    """Every token that ends a generation."""
+    pieces: Sequence[bytes]
+    """Bytes of each token as they appear in an answer: control tokens are empty."""
+    special_pieces: Sequence[bytes]
+    """Bytes of each token with control tokens written out."""
+
+    def tokenize(self, text: str | bytes, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
+        """Token ids of `text`, int32[n]. `add_special` adds BOS/EOS where the model wants them; `parse_special` reads
+        `<|im_start|>` and the like as the tokens they name."""
+
+    def detokenize(self, tokens: Sequence[int] | NDArray[np.int32], *, special: bool) -> bytes:
+        """Text of `tokens`, not necessarily valid UTF-8. `special` writes control tokens out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is known about the loaded model."""
+
+    path: str
+    desc: str
+    """Architecture, size and quantisation in words, such as `llama 8B Q4_K - Medium`."""
+    n_params: int
+    n_bytes: int
+    n_ctx_train: int
+    n_embd: int
+    n_vocab: int
+    vocab_type: int
+    """`enum llama_vocab_type`."""
+    ftype: str
+    metadata: dict[str, str]
+    """Every scalar of the GGUF's metadata, as text."""
+    chat_templates: dict[str, str]
+    """Jinja sources by name; the model's own is called `default`."""
+
+
+class BatchError(Exception):
+    """`Decoder.decode` could not compute this batch; the memory is as before the call unless `fatal`."""
+
+    def __init__(self, message: str, *, no_cells: bool = False, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.no_cells = no_cells
+        """The KV cache has no room for the batch."""
+        self.fatal = fatal
+        """The compute failed; the memory of the sequences in the batch can not be trusted any more."""
+
+
+class Batch(Protocol):
+    """Columns that libllama reads in place. Rows [0, n) are in use; the engine writes them as slices.
+
+    capacity rows; `tokens`, `positions` int32; `outputs` int8 (1 where logits are wanted).
+    """
+
+    capacity: int
+    tokens: NDArray[np.int32]
+    positions: NDArray[np.int32]
+    outputs: NDArray[np.int8]
+
+    def set_sequence(self, start: int, stop: int, id_seq: int) -> None:
+        """Rows [start, stop) belong to sequence `id_seq`."""
+
+
+class Decoder(Protocol):
+    """A context: KV memory for several sequences and the compute over it. Engine thread only."""
+
+    n_ctx: int
+    """Cells in all. With `kv_unified` any sequence may use them all, else each has `n_ctx_seq` of its own."""
+    n_ctx_seq: int
+    n_batch: int
+    n_ubatch: int
+    n_seq_max: int
+    batch: Batch
+
+    def decode(self, n_rows: int) -> None:
+        """Compute rows [0, n_rows) of `batch`. Raises BatchError. Releases the GIL meanwhile."""
+
+    def logits(self, n_outputs: int) -> NDArray[np.float32]:
+        """Logits of the last decode, float32[n_outputs, n_vocab], in the order of the rows that asked for them.
+        A view: valid until the next decode."""
+
+    def remove(self, id_seq: int, start: int, stop: int = -1) -> bool:
+        """Forget positions [start, stop) of a sequence; -1 is its end. False where the memory cannot cut there."""
+
+    def close(self) -> None:
+        """Free the context. Safe twice."""
+
+
+class Sampler(Protocol):
+    """Chooses the tokens of one request. Made by `SamplerFactory`, released when the request ends."""
+
+    def accept(self, token: int) -> None:
+        """Tell the history (penalties) of a token that was not sampled here: the end of the prompt."""
+
+    def close(self) -> None:
+        """Give the chain back to the pool. Safe twice."""
+
+
+class SamplerFactory(Protocol):
+    """Makes samplers and samples with several of them at once. Engine thread only."""
+
+    def open(self, params: SamplingParams, prompt: NDArray[np.int32]) -> Sampler:
+        """A sampler whose history ends with `prompt`. Raises InvalidRequest for parameters that libllama refuses."""
+
+    def sample(self, samplers: Sequence[Sampler], logits: NDArray[np.float32]) -> list[int]:
+        """Sample row i of `logits` with samplers[i] and accept the token into its history."""
+
+    def probs(self, row: NDArray[np.float32], token: int, n_top: int) -> TokenProbs:
+        """Log probabilities before sampling: softmax over the raw logits, as llama-server's default."""
+
+    def close(self) -> None:
+        """Free the chains and end the pool's threads. Safe twice."""

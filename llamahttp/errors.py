@@ -1,0 +1,107 @@
+"""Errors: one family, from the engine to the client.
+
+Each class carries the HTTP status and the `type` that llama-server puts into its error bodies, so that whoever
+notices a fault raises it and nobody has to translate it. Imports nothing.
+"""
+
+from __future__ import annotations
+
+
+class LlamaHTTPError(Exception):
+    """Base of the family; `str(error)` is the message a client or the terminal shows."""
+
+    status = 500
+    type = "server_error"
+
+    def body(self) -> dict[str, object]:
+        """The JSON object that llama-server would send as `error`."""
+        return {"code": self.status, "message": str(self), "type": self.type}
+
+
+class InvalidRequest(LlamaHTTPError):
+    """The request is wrong; the message names the field, the value and the limit."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContextExceeded(LlamaHTTPError):
+    """The prompt does not fit into a slot's context."""
+
+    status = 400
+    type = "exceed_context_size_error"
+
+    def __init__(self, n_prompt: int, n_ctx: int) -> None:
+        super().__init__(
+            f"request ({n_prompt} tokens) exceeds the available context size ({n_ctx} tokens), try increasing it"
+        )
+        self.n_prompt = n_prompt
+        self.n_ctx = n_ctx
+
+    def body(self) -> dict[str, object]:
+        return super().body() | {"n_prompt_tokens": self.n_prompt, "n_ctx": self.n_ctx}
+
+
+class Unauthorized(LlamaHTTPError):
+    """No API key, or a wrong one."""
+
+    status = 401
+    type = "authentication_error"
+
+
+class NotFound(LlamaHTTPError):
+    """No such route or object."""
+
+    status = 404
+    type = "not_found_error"
+
+
+class MethodNotAllowed(LlamaHTTPError):
+    """The route exists, but not for this HTTP method."""
+
+    status = 405
+    type = "invalid_request_error"
+
+
+class BodyTooLarge(LlamaHTTPError):
+    """The request body is larger than the server reads."""
+
+    status = 413
+    type = "invalid_request_error"
+
+
+class QueueFull(LlamaHTTPError):
+    """The bounded queue has no place left; trying again later helps."""
+
+    status = 429
+    type = "unavailable_error"
+
+
+class NotSupported(LlamaHTTPError):
+    """A feature that is switched off, or that the model or this server does not have."""
+
+    status = 501
+    type = "not_supported_error"
+
+
+class Unavailable(LlamaHTTPError):
+    """The server cannot answer now: it is loading or stopping."""
+
+    status = 503
+    type = "unavailable_error"
+
+
+class EngineError(LlamaHTTPError):
+    """Something failed while this request was computed."""
+
+
+class StartupError(LlamaHTTPError):
+    """The server cannot start: a wrong flag, library, model or port. Shown on the terminal, never sent."""
+
+
+class LibraryError(StartupError):
+    """libllama is missing, does not load, or is not the version that the declarations describe."""
+
+
+class ModelError(StartupError):
+    """The model file is missing, corrupt, of an unknown architecture, or does not fit."""
