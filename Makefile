@@ -1,0 +1,59 @@
+# The front door: `make run` and `make test` do everything that a fresh machine needs.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+LIB := llamahttp/_lib/current
+# Options of build_lib.sh, for example: make setup LIB_ARGS="--cuda on"
+LIB_ARGS ?=
+# Flags of the program, for example: make run ARGS="-m model.gguf --port 9000"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check reference bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed $(VENV)/.library ## create .venv, install the package, build libllama
+
+run: setup ## serve; ARGS="-m model.gguf --port 9000" passes flags on
+	@exec $(VENV)/bin/llamahttp $(ARGS)
+
+test: setup ## run every test; ARGS="tests/test_flags.py -x" narrows it down
+	@$(PY) -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## lint, format and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+reference: $(VENV)/.installed ## build llama-server itself too, for comparison; prints its path
+	@./build_lib.sh --reference $(LIB_ARGS)
+
+bench: setup ## measure the server; ARGS="--help" shows how
+	@$(PY) -m bench.load $(ARGS)
+
+clean: ## forget the environment and the installed library; finished builds stay in their cache
+	rm -rf $(VENV) llamahttp/_lib build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.created:
+	@PYTHON="$(PYTHON)" ./scripts/make_venv.sh $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created setup.cfg pyproject.toml
+	@echo "Installing llamahttp and what its tests need into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $@
+
+# The stamp is older than build_lib.sh when that changed, for instance to another version of llama.cpp.
+$(VENV)/.library: build_lib.sh $(if $(wildcard $(LIB)),,no-library) | $(VENV)/.installed
+	@PYTHON="$(CURDIR)/$(PY)" ./build_lib.sh $(LIB_ARGS)
+	@touch $@
+
+.PHONY: no-library
+no-library:
