@@ -1,0 +1,163 @@
+"""Functions of llama.h and ggml-backend.h that we call: result, arguments, and whether the call is short.
+
+A short call keeps the GIL (`PyDLL`): handing it over costs more than the call. Whatever computes, copies, loads or may
+wait for a device releases it (`CDLL`). `abi` compares every signature with the header's.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+from dataclasses import dataclass
+
+from .structs import (
+    LOG_CALLBACK,
+    BatchStruct,
+    ChainParams,
+    ContextParams,
+    ModelParams,
+    QuantizeParams,
+)
+
+CType = type | None
+
+PTR = c.c_void_p
+STR = c.c_char_p
+I32 = c.c_int32
+U32 = c.c_uint32
+U64 = c.c_uint64
+F32 = c.c_float
+BOOL = c.c_bool
+SIZE = c.c_size_t
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A C function's signature."""
+
+    result: CType
+    arguments: tuple[CType, ...]
+    short: bool = True
+    library: str = "llama"
+
+
+def _short(result: CType, *arguments: CType) -> Function:
+    return Function(result, arguments)
+
+
+def _long(result: CType, *arguments: CType) -> Function:
+    return Function(result, arguments, short=False)
+
+
+def _ggml(result: CType, *arguments: CType) -> Function:
+    return Function(result, arguments, short=False, library="ggml")
+
+
+FUNCTIONS: dict[str, Function] = {
+    # library
+    "llama_version": _short(STR),
+    "llama_backend_init": _long(None),
+    "llama_log_set": _short(None, LOG_CALLBACK, PTR),
+    "llama_print_system_info": _short(STR),
+    "llama_model_default_params": _short(ModelParams),
+    "llama_context_default_params": _short(ContextParams),
+    "llama_model_quantize_default_params": _short(QuantizeParams),
+    "llama_sampler_chain_default_params": _short(ChainParams),
+    "llama_max_parallel_sequences": _short(SIZE),
+    "llama_supports_gpu_offload": _short(BOOL),
+    "llama_ftype_name": _short(STR, c.c_int),
+    "ggml_backend_load_all_from_path": _ggml(None, STR),
+    "ggml_backend_dev_count": _ggml(SIZE),
+    "ggml_backend_dev_get": _ggml(PTR, SIZE),
+    "ggml_backend_dev_name": _ggml(STR, PTR),
+    "ggml_backend_dev_description": _ggml(STR, PTR),
+    "ggml_backend_dev_type": _ggml(c.c_int, PTR),
+    "ggml_backend_dev_memory": _ggml(None, PTR, PTR, PTR),
+    # model
+    "llama_model_load_from_file": _long(PTR, STR, ModelParams),
+    "llama_model_free": _long(None, PTR),
+    "llama_model_quantize": _long(U32, STR, STR, PTR),
+    "llama_model_get_vocab": _short(PTR, PTR),
+    "llama_model_n_ctx_train": _short(I32, PTR),
+    "llama_model_n_embd": _short(I32, PTR),
+    "llama_model_n_layer": _short(I32, PTR),
+    "llama_model_n_swa": _short(I32, PTR),
+    "llama_model_n_params": _short(U64, PTR),
+    "llama_model_size": _short(U64, PTR),
+    "llama_model_ftype": _short(c.c_int, PTR),
+    "llama_model_desc": _short(I32, PTR, PTR, SIZE),
+    "llama_model_meta_count": _short(I32, PTR),
+    "llama_model_meta_key_by_index": _short(I32, PTR, I32, PTR, SIZE),
+    "llama_model_meta_val_str_by_index": _short(I32, PTR, I32, PTR, SIZE),
+    "llama_model_chat_template": _short(STR, PTR, STR),
+    "llama_model_has_encoder": _short(BOOL, PTR),
+    "llama_model_has_decoder": _short(BOOL, PTR),
+    # adapter
+    "llama_adapter_lora_init": _long(PTR, PTR, STR),
+    "llama_adapter_lora_free": _long(None, PTR),
+    "llama_set_adapters_lora": _long(I32, PTR, PTR, SIZE, PTR),
+    # vocabulary
+    "llama_vocab_type": _short(c.c_int, PTR),
+    "llama_vocab_n_tokens": _short(I32, PTR),
+    "llama_vocab_bos": _short(I32, PTR),
+    "llama_vocab_eos": _short(I32, PTR),
+    "llama_vocab_get_add_bos": _short(BOOL, PTR),
+    "llama_vocab_get_attr": _short(c.c_int, PTR, I32),
+    "llama_vocab_is_eog": _short(BOOL, PTR, I32),
+    "llama_vocab_get_suppress_tokens": _short(PTR, PTR, PTR),
+    "llama_token_to_piece": _short(I32, PTR, I32, PTR, I32, I32, BOOL),
+    "llama_tokenize": _long(I32, PTR, STR, I32, PTR, I32, BOOL, BOOL),
+    "llama_detokenize": _long(I32, PTR, PTR, I32, PTR, I32, BOOL, BOOL),
+    # context
+    "llama_init_from_model": _long(PTR, PTR, ContextParams),
+    "llama_free": _long(None, PTR),
+    "llama_n_ctx": _short(U32, PTR),
+    "llama_n_ctx_seq": _short(U32, PTR),
+    "llama_n_batch": _short(U32, PTR),
+    "llama_n_ubatch": _short(U32, PTR),
+    "llama_n_seq_max": _short(U32, PTR),
+    "llama_n_threads": _short(I32, PTR),
+    "llama_n_threads_batch": _short(I32, PTR),
+    "llama_decode": _long(I32, PTR, BatchStruct),
+    "llama_synchronize": _long(None, PTR),
+    "llama_get_logits": _short(PTR, PTR),
+    "llama_get_memory": _short(PTR, PTR),
+    "llama_memory_clear": _long(None, PTR, BOOL),
+    "llama_memory_seq_rm": _short(BOOL, PTR, I32, I32, I32),
+    "llama_memory_seq_pos_min": _short(I32, PTR, I32),
+    "llama_memory_seq_pos_max": _short(I32, PTR, I32),
+    # samplers
+    "llama_sampler_chain_init": _short(PTR, ChainParams),
+    "llama_sampler_chain_add": _short(None, PTR, PTR),
+    "llama_sampler_free": _short(None, PTR),
+    "llama_sampler_accept": _short(None, PTR, I32),
+    "llama_sampler_apply": _short(None, PTR, PTR),
+    "llama_sampler_init_dist": _short(PTR, U32),
+    "llama_sampler_init_top_k": _short(PTR, I32),
+    "llama_sampler_init_top_p": _short(PTR, F32, SIZE),
+    "llama_sampler_init_min_p": _short(PTR, F32, SIZE),
+    "llama_sampler_init_temp_ext": _short(PTR, F32, F32, F32),
+    "llama_sampler_init_penalties": _short(PTR, I32, I32, F32, F32, F32),
+    "llama_sampler_init_logit_bias": _short(PTR, I32, I32, PTR),
+}
+
+LONG_TWINS: dict[str, str] = {"llama_sampler_apply_long": "llama_sampler_apply"}
+"""Functions that are short on a few candidates and long on a whole vocabulary: name of the long form -> C name."""
+
+CONSTANTS: dict[str, int] = {
+    "LLAMA_TOKEN_NULL": -1,
+    "LLAMA_TOKEN_ATTR_UNKNOWN": 1 << 0,
+    "LLAMA_TOKEN_ATTR_CONTROL": 1 << 3,
+    "LLAMA_FTYPE_ALL_F32": 0,
+    "LLAMA_FTYPE_MOSTLY_F16": 1,
+    "LLAMA_FTYPE_MOSTLY_Q4_0": 2,
+    "LLAMA_FTYPE_MOSTLY_Q8_0": 7,
+    "LLAMA_FTYPE_MOSTLY_Q4_K_M": 15,
+    "GGML_LOG_LEVEL_DEBUG": 1,
+    "GGML_LOG_LEVEL_INFO": 2,
+    "GGML_LOG_LEVEL_WARN": 3,
+    "GGML_LOG_LEVEL_ERROR": 4,
+    "GGML_LOG_LEVEL_CONT": 5,
+    "GGML_BACKEND_DEVICE_TYPE_CPU": 0,
+    "GGML_BACKEND_DEVICE_TYPE_GPU": 1,
+    "GGML_BACKEND_DEVICE_TYPE_IGPU": 2,
+}
