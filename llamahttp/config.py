@@ -27,10 +27,27 @@ class EngineConfig:
     n_threads_batch: int = -1
     """Compute threads for prompts; -1 is the same as `n_threads`."""
     n_gpu_layers: int = -1
-    """Layers on the GPU; -1 is all that fit the devices present."""
+    """Layers on the GPU; -1 is all that fit the devices present, -2 is all."""
     warmup: bool = True
     queue_size: int = 1024
     """Requests that may wait for a slot before further ones are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """What is written to the terminal and to the log file."""
+
+    verbosity: int = 3
+    """0 only the program's own output, 1 errors, 2 warnings, 3 info, 4 trace, 5 and above debug."""
+    disable: bool = False
+    file: Path | None = None
+    colors: bool | None = None
+    """None decides by the terminal and NO_COLOR."""
+    prefix: bool = True
+    """A letter for the level before each message."""
+    timestamps: bool = True
+    jsonl: bool = False
+    """One JSON object a line on stdout instead of text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +55,16 @@ class ServerConfig:
     """What the HTTP side needs."""
 
     engine: EngineConfig = field(default_factory=EngineConfig)
+    log: LogConfig = field(default_factory=LogConfig)
     host: str = "127.0.0.1"
+    """Addresses, comma-separated; one that ends in `.sock` is the path of a UNIX socket."""
     port: int = 8080
+    """0 takes any that is free."""
     alias: str | None = None
     """Model name shown to clients; None takes the file's name."""
     api_keys: frozenset[str] = frozenset()
     chat_template: str | None = None
-    """Jinja source that replaces the model's own."""
+    """Jinja source that replaces the model's own, or `chatml`."""
     n_predict: int = -1
     """Default and upper bound of a request's `n_predict`; -1 is none."""
     max_body: int = 64 << 20

@@ -1,0 +1,569 @@
+"""Flags: llama-server's command line and its LLAMA_ARG_* variables, turned into a configuration.
+
+One table drives parsing, the environment, `--help` and the README. Imported before anything heavy, so that `--help` and
+a wrong flag are answered at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .config import EngineConfig, LogConfig, ServerConfig
+from .errors import StartupError
+
+INT_MAX = 2**31 - 1
+N_THREADS_MAX = 512
+"""GGML_MAX_N_THREADS"""
+N_SLOTS_MAX = 256
+"""LLAMA_MAX_SEQ"""
+
+
+class UsageError(StartupError):
+    """The command line is wrong."""
+
+
+class Show(Exception):
+    """`--help` or `--version`: `str()` says which."""
+
+
+# --- values
+
+
+def integer(low: int, high: int = INT_MAX) -> Callable[[str], int]:
+    """A parser of whole numbers within [low, high]."""
+
+    def parse(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a whole number") from None
+        if not low <= number <= high:
+            raise ValueError(f"{number} is not within {low}..{high}")
+        return number
+
+    return parse
+
+
+def boolean(value: str) -> bool:
+    """The words that llama-server takes for yes and no."""
+    if value in ("on", "enabled", "true", "1"):
+        return True
+    if value in ("off", "disabled", "false", "0"):
+        return False
+    raise ValueError(f"{value!r} is neither on, enabled, true, 1 nor off, disabled, false, 0")
+
+
+def on_off_auto(value: str) -> bool | None:
+    if value in ("auto", "-1"):
+        return None
+    try:
+        return boolean(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not one of on, off, auto") from None
+
+
+def n_slots(value: str) -> int:
+    number = integer(-1, N_SLOTS_MAX)(value)
+    if number == 0:
+        raise ValueError(f"0 slots cannot serve anything; give 1..{N_SLOTS_MAX}, or -1 for automatic")
+    return number
+
+
+def n_threads(value: str) -> int:
+    number = integer(-1, N_THREADS_MAX)(value)
+    return number if number > 0 else -1
+
+
+def n_gpu_layers(value: str) -> int:
+    words = {"auto": -1, "all": -2}
+    if value in words:
+        return words[value]
+    try:
+        return integer(0)(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number of layers, nor auto, nor all") from None
+
+
+def model_file(value: str) -> Path:
+    path = Path(value).expanduser()
+    if path.is_dir():
+        raise StartupError(f"{value} is a directory, not a GGUF file{_inside(path)}")
+    if not path.is_file():
+        raise StartupError(f"there is no model file {value}{_near(path)}")
+    return path
+
+
+def _inside(directory: Path) -> str:
+    found = sorted(path.name for path in directory.glob("*.gguf"))
+    return f"; it holds {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}" if found else ""
+
+
+def _near(missing: Path) -> str:
+    names = [path.name for path in missing.parent.glob("*.gguf")] if missing.parent.is_dir() else []
+    close = difflib.get_close_matches(missing.name, names, n=1)
+    return f"; did you mean {missing.with_name(close[0])}?" if close else ""
+
+
+def text_file(value: str) -> str:
+    try:
+        return Path(value).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise StartupError(f"cannot read {value}: {reason}") from None
+
+
+def alias(value: str) -> str:
+    """llama-server shows the alphabetically first of a comma-separated list as the model's name."""
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    if not names:
+        raise ValueError("the name is empty")
+    return min(names)
+
+
+def api_keys(value: str) -> frozenset[str]:
+    keys = frozenset(key.strip() for key in value.split(",") if key.strip())
+    if not keys:
+        # An empty key would leave the server open although its owner asked for a lock.
+        raise ValueError("there is no key in it")
+    return keys
+
+
+def api_key_file(value: str) -> frozenset[str]:
+    lines = [line.strip() for line in text_file(value).splitlines()]
+    keys = frozenset(line for line in lines if line and not line.startswith("#"))
+    if not keys:
+        raise StartupError(f"there is no key in {value}")
+    return keys
+
+
+def chat_template(value: str) -> str:
+    if value != "chatml" and "{" not in value:
+        raise ValueError(
+            f"{value!r} is not a template: give Jinja source, or chatml; --chat-template-file takes a file"
+        )
+    return value
+
+
+# --- the table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """One row. `target` is a field of ServerConfig, or `engine.` or `log.` and a field of those."""
+
+    names: tuple[str, ...]
+    target: str
+    help: str
+    """`{}` stands for the default."""
+    env: str = ""
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        return self.names
+
+    @property
+    def longest(self) -> str:
+        return max(self.names, key=len)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value(Flag):
+    """A flag that takes a value. `parse` raises ValueError (the value is wrong) or StartupError (what it names is)."""
+
+    metavar: str
+    parse: Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch(Flag):
+    """A flag with an opposite."""
+
+    off: tuple[str, ...]
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        return self.names + self.off
+
+    @property
+    def env_off(self) -> str:
+        """The variable that switches it off by being set at all."""
+        return self.env.replace("LLAMA_ARG_", "LLAMA_ARG_NO_") if self.env else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant(Flag):
+    """A flag that stands for one value of its target."""
+
+    value: object
+
+
+GROUPS: dict[str, tuple[Flag, ...]] = {
+    "common": (
+        Constant(names=("-h", "--help", "--usage"), target="show", value="help", help="print this and exit"),
+        Constant(names=("--version",), target="show", value="version", help="print the version and exit"),
+        Value(
+            names=("-m", "--model"),
+            target="engine.model",
+            metavar="FNAME",
+            parse=model_file,
+            env="LLAMA_ARG_MODEL",
+            help="GGUF file to serve (default: the built-in demo model)",
+        ),
+        Value(
+            names=("-c", "--ctx-size"),
+            target="engine.n_ctx",
+            metavar="N",
+            parse=integer(0),
+            env="LLAMA_ARG_CTX_SIZE",
+            help="tokens of context in all (default: {}, 0 = what the model was trained with)",
+        ),
+        Value(
+            names=("-n", "--predict", "--n-predict"),
+            target="n_predict",
+            metavar="N",
+            parse=integer(-1),
+            env="LLAMA_ARG_N_PREDICT",
+            help="most tokens that a request may generate (default: {}, -1 = no limit)",
+        ),
+        Value(
+            names=("-b", "--batch-size"),
+            target="engine.n_batch",
+            metavar="N",
+            parse=integer(1),
+            env="LLAMA_ARG_BATCH",
+            help="most tokens in one step of the engine (default: {})",
+        ),
+        Value(
+            names=("-ub", "--ubatch-size"),
+            target="engine.n_ubatch",
+            metavar="N",
+            parse=integer(1),
+            env="LLAMA_ARG_UBATCH",
+            help="most tokens that are computed at once (default: {})",
+        ),
+        Value(
+            names=("-t", "--threads"),
+            target="engine.n_threads",
+            metavar="N",
+            parse=n_threads,
+            env="LLAMA_ARG_THREADS",
+            help="CPU threads while generating (default: {}, -1 = automatic)",
+        ),
+        Value(
+            names=("-tb", "--threads-batch"),
+            target="engine.n_threads_batch",
+            metavar="N",
+            parse=n_threads,
+            help="CPU threads for prompts (default: the same as --threads)",
+        ),
+        Value(
+            names=("-ngl", "--gpu-layers", "--n-gpu-layers"),
+            target="engine.n_gpu_layers",
+            metavar="N",
+            parse=n_gpu_layers,
+            env="LLAMA_ARG_N_GPU_LAYERS",
+            help="layers on the GPU: a number, auto or all (default: auto)",
+        ),
+    ),
+    "logging": (
+        Constant(names=("--log-disable",), target="log.disable", value=True, help="log nothing"),
+        Value(
+            names=("--log-file",),
+            target="log.file",
+            metavar="FNAME",
+            parse=Path,
+            env="LLAMA_ARG_LOG_FILE",
+            help="log to this file as well",
+        ),
+        Value(
+            names=("--log-colors",),
+            target="log.colors",
+            metavar="[on|off|auto]",
+            parse=on_off_auto,
+            env="LLAMA_ARG_LOG_COLORS",
+            help="colours on the terminal (default: auto)",
+        ),
+        Switch(
+            names=("--log-jsonl",),
+            off=("--no-log-jsonl",),
+            target="log.jsonl",
+            env="LLAMA_ARG_LOG_JSONL",
+            help="log to stdout as one JSON object a line (default: {})",
+        ),
+        Constant(
+            names=("-v", "--verbose", "--log-verbose"),
+            target="log.verbosity",
+            value=INT_MAX,
+            help="log everything",
+        ),
+        Value(
+            names=("-lv", "--verbosity", "--log-verbosity"),
+            target="log.verbosity",
+            metavar="N",
+            parse=integer(0),
+            env="LLAMA_ARG_LOG_VERBOSITY",
+            help="how much to log: 0 output only, 1 errors, 2 warnings, 3 info, 4 trace, 5 debug (default: {})",
+        ),
+        Switch(
+            names=("--log-prefix",),
+            off=("--no-log-prefix",),
+            target="log.prefix",
+            env="LLAMA_ARG_LOG_PREFIX",
+            help="a letter for the level before each message (default: {})",
+        ),
+        Switch(
+            names=("--log-timestamps",),
+            off=("--no-log-timestamps",),
+            target="log.timestamps",
+            env="LLAMA_ARG_LOG_TIMESTAMPS",
+            help="the time before each message (default: {})",
+        ),
+    ),
+    "server": (
+        Value(
+            names=("--host",),
+            target="host",
+            metavar="HOST",
+            parse=str,
+            env="LLAMA_ARG_HOST",
+            help="addresses to listen on, comma-separated; a path ending in .sock is a UNIX socket (default: {})",
+        ),
+        Value(
+            names=("--port",),
+            target="port",
+            metavar="PORT",
+            parse=integer(0, 65535),
+            env="LLAMA_ARG_PORT",
+            help="port to listen on, 0 = any that is free (default: {})",
+        ),
+        Value(
+            names=("-np", "--parallel"),
+            target="engine.n_parallel",
+            metavar="N",
+            parse=n_slots,
+            env="LLAMA_ARG_N_PARALLEL",
+            help="slots: requests that are computed at the same time (default: {}, -1 = automatic)",
+        ),
+        Switch(
+            names=("-kvu", "--kv-unified"),
+            off=("-no-kvu", "--no-kv-unified"),
+            target="engine.kv_unified",
+            env="LLAMA_ARG_KV_UNIFIED",
+            help="one pool of context shared by all slots (default: on if the number of slots is automatic)",
+        ),
+        Value(
+            names=("--queue-size",),
+            target="engine.queue_size",
+            metavar="N",
+            parse=integer(1),
+            env="LLAMA_ARG_QUEUE_SIZE",
+            help="requests that may wait for a slot before more are refused (default: {})",
+        ),
+        Switch(
+            names=("--warmup",),
+            off=("--no-warmup",),
+            target="engine.warmup",
+            help="compute something once before serving (default: {})",
+        ),
+        Value(
+            names=("-a", "--alias"),
+            target="alias",
+            metavar="STRING",
+            parse=alias,
+            env="LLAMA_ARG_ALIAS",
+            help="the model's name for clients (default: the name of its file)",
+        ),
+        Value(
+            names=("--api-key",),
+            target="api_keys",
+            metavar="KEY",
+            parse=api_keys,
+            env="LLAMA_API_KEY",
+            help="keys that clients may use, comma-separated (default: none is needed)",
+        ),
+        Value(
+            names=("--api-key-file",),
+            target="api_keys",
+            metavar="FNAME",
+            parse=api_key_file,
+            env="LLAMA_ARG_API_KEY_FILE",
+            help="file with one key a line; lines that begin with # are comments",
+        ),
+        Value(
+            names=("--chat-template",),
+            target="chat_template",
+            metavar="JINJA_TEMPLATE",
+            parse=chat_template,
+            env="LLAMA_ARG_CHAT_TEMPLATE",
+            help="Jinja source, or chatml, instead of the model's own chat template",
+        ),
+        Value(
+            names=("--chat-template-file",),
+            target="chat_template",
+            metavar="JINJA_TEMPLATE_FILE",
+            parse=text_file,
+            env="LLAMA_ARG_CHAT_TEMPLATE_FILE",
+            help="file with that source",
+        ),
+    ),
+}
+FLAGS: tuple[Flag, ...] = tuple(flag for group in GROUPS.values() for flag in group)
+BY_NAME: dict[str, Flag] = {name: flag for flag in FLAGS for name in flag.all_names}
+
+Setting = tuple[Flag, object]
+"""A flag that was given, and its value."""
+
+
+# --- parsing
+
+
+def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig:
+    """Read the command line (without the program's name) and the environment, over which it wins.
+
+    Raises UsageError for a wrong flag or value, StartupError for a file that cannot be used, and Show.
+    """
+    given = list(_read_argv(argv))
+    flags_given = {flag for flag, _ in given}
+    settings = [setting for setting in _read_environ(environ, skip=flags_given)] + given
+    return _configure(settings)
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Names of LLAMA_ARG_* variables that are set but mean nothing here."""
+    known = {flag.env for flag in FLAGS} | {flag.env_off for flag in FLAGS if isinstance(flag, Switch)}
+    return sorted(name for name in environ if name.startswith("LLAMA_ARG_") and name not in known)
+
+
+def _read_argv(argv: Sequence[str]) -> Iterator[Setting]:
+    words = iter(argv)
+    for word in words:
+        name, value = _split(word)
+        flag = BY_NAME.get(name)
+        if flag is None:
+            raise UsageError(_unknown(name))
+        if value is not None and not isinstance(flag, Value):
+            raise UsageError(f"{name} takes no value")
+        match flag:
+            case Value():
+                value = next(words, None) if value is None else value
+                if value is None:
+                    raise UsageError(f"{name} needs a value: {name} {flag.metavar}")
+                yield flag, _checked(flag.parse, name, value)
+            case Switch():
+                yield flag, name in flag.names
+            case Constant(value=constant):
+                yield flag, constant
+
+
+def _split(word: str) -> tuple[str, str | None]:
+    """Name and attached value of `--name=value`; as in llama-server, long names may have `_` for `-`."""
+    if not word.startswith("--"):
+        return word, None
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-"), value if equals else None
+
+
+def _unknown(name: str) -> str:
+    if not name.startswith("-"):
+        return f"unexpected argument {name!r}: everything is set with flags; a model is named with -m"
+    close = difflib.get_close_matches(name, BY_NAME, n=1)
+    return f"unknown flag {name}" + (f"; did you mean {close[0]}?" if close else "; --help lists all of them")
+
+
+def _read_environ(environ: Mapping[str, str], skip: set[Flag]) -> Iterator[Setting]:
+    for flag in FLAGS:
+        if flag in skip or not flag.env:
+            continue
+        if isinstance(flag, Switch) and flag.env_off in environ:
+            yield flag, False
+            continue
+        value = environ.get(flag.env, "")
+        if not value:
+            continue  # an empty variable counts as unset: compose files produce them
+        match flag:
+            case Value():
+                yield flag, _checked(flag.parse, flag.env, value)
+            case Switch():
+                yield flag, _checked(boolean, flag.env, value)
+
+
+def _checked(parse: Callable[[str], object], name: str, value: str) -> object:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+    except StartupError as error:
+        raise StartupError(f"{name}: {error}") from None
+
+
+def _configure(settings: Sequence[Setting]) -> ServerConfig:
+    """Apply settings in order: the last one wins, except that sets of API keys add up."""
+    parts: dict[str, dict[str, Any]] = {"": {}, "engine": {}, "log": {}}
+    for flag, value in settings:
+        if flag.target == "show":
+            raise Show(value)
+        part, _, name = flag.target.rpartition(".")
+        fields = parts[part]
+        if isinstance(value, frozenset):
+            value |= fields.get(name, frozenset())
+        fields[name] = value
+    return ServerConfig(engine=EngineConfig(**parts["engine"]), log=LogConfig(**parts["log"]), **parts[""])
+
+
+# --- showing
+
+
+def help_text() -> str:
+    """The text of `--help`, grouped as the table is."""
+    lines = ["usage: llamahttp [flags]", "", "Serves a GGUF model over HTTP, as llama-server does."]
+    for group, flags in GROUPS.items():
+        lines += ["", f"{group} flags:", ""]
+        for flag in flags:
+            lines += _help_lines(flag)
+    lines += ["", "Every flag with a variable (env) can be set by it; the command line wins.", ""]
+    return "\n".join(lines)
+
+
+def _help_lines(flag: Flag, indent: int = 34, width: int = 110) -> list[str]:
+    usage = _usage(flag)
+    text = _described(flag) + (f" (env: {flag.env})" if flag.env else "")
+    lines = _wrapped(text, width - indent)
+    if len(usage) + 2 > indent:
+        return [usage] + [" " * indent + line for line in lines]
+    return [usage.ljust(indent) + lines[0]] + [" " * indent + line for line in lines[1:]]
+
+
+def _usage(flag: Flag) -> str:
+    metavar = f" {flag.metavar}" if isinstance(flag, Value) else ""
+    return ", ".join(flag.all_names) + metavar
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] += (" " if lines[-1] else "") + word
+    return lines
+
+
+def _described(flag: Flag) -> str:
+    part, _, name = flag.target.rpartition(".")
+    if "{}" not in flag.help:
+        return flag.help
+    default = getattr(getattr(ServerConfig(), part) if part else ServerConfig(), name)
+    shown = {True: "on", False: "off"}[default] if isinstance(default, bool) else default
+    return flag.help.format(shown)
+
+
+def markdown_table() -> str:
+    """The table of flags as the README shows it."""
+    rows = ["| flag | variable | meaning |", "|---|---|---|"]
+    for flag in FLAGS:
+        cells = [f"`{_usage(flag)}`", f"`{flag.env}`" if flag.env else "", _described(flag)]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"

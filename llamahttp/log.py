@@ -1,0 +1,112 @@
+"""Log: what the terminal and the log file show. Everything else only calls `logging.getLogger(__name__)`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from typing import TextIO
+
+from .config import LogConfig
+from .errors import StartupError
+
+OUTPUT = 60
+"""Level of the program's own output (what it serves and where): above every fault, so that no threshold hides it."""
+TRACE = 15
+"""Between info and debug, as llama-server has it."""
+
+LETTERS = {logging.ERROR: "E", logging.WARNING: "W", logging.INFO: "I", TRACE: "T", logging.DEBUG: "D"}
+COLORS = {"E": "31", "W": "35", "I": "32", "T": "36", "D": "33"}
+
+
+def setup(config: LogConfig) -> None:
+    """Send the log where the configuration says. Raises StartupError for a log file that cannot be written."""
+    logging.addLevelName(TRACE, "TRACE")
+    logging.addLevelName(OUTPUT, "OUTPUT")
+    root = logging.getLogger("llamahttp")
+    root.propagate = False
+    root.handlers = [] if config.disable else _handlers(config)
+    root.setLevel(OUTPUT + 1 if config.disable else threshold(config.verbosity))
+
+
+def threshold(verbosity: int) -> int:
+    """The level of `logging` for one of llama-server's verbosities."""
+    levels = (OUTPUT, logging.ERROR, logging.WARNING, logging.INFO, TRACE)
+    return levels[verbosity] if verbosity < len(levels) else logging.DEBUG
+
+
+def use_colors(config: LogConfig, stream: TextIO) -> bool:
+    if config.colors is not None:
+        return config.colors
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def _handlers(config: LogConfig) -> list[logging.Handler]:
+    handlers: list[logging.Handler] = []
+    if config.jsonl:
+        handlers.append(_handler(sys.stdout, JsonFormatter()))
+    else:
+        out = _handler(sys.stdout, TextFormatter(config, use_colors(config, sys.stdout)))
+        out.addFilter(lambda record: record.levelno == OUTPUT)
+        err = _handler(sys.stderr, TextFormatter(config, use_colors(config, sys.stderr)))
+        err.addFilter(lambda record: record.levelno != OUTPUT)
+        handlers += [out, err]
+    if config.file is not None:
+        handlers.append(_file_handler(config))
+    return handlers
+
+
+def _handler(stream: TextIO, formatter: logging.Formatter) -> logging.Handler:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    return handler
+
+
+def _file_handler(config: LogConfig) -> logging.Handler:
+    assert config.file is not None
+    try:
+        handler = logging.FileHandler(config.file, encoding="utf-8")
+    except OSError as error:
+        raise StartupError(f"--log-file: cannot write {config.file}: {error.strerror}") from None
+    handler.setFormatter(JsonFormatter() if config.jsonl else TextFormatter(config, colors=False))
+    return handler
+
+
+class TextFormatter(logging.Formatter):
+    """`12:34:56.789 I message`; the program's own output goes without time and letter."""
+
+    def __init__(self, config: LogConfig, colors: bool) -> None:
+        super().__init__()
+        self._config = config
+        self._colors = colors
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if record.levelno == OUTPUT:
+            return text
+        return self._prefix(record) + text
+
+    def _prefix(self, record: logging.LogRecord) -> str:
+        prefix = ""
+        if self._config.timestamps:
+            clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+            prefix += self._color("34", f"{clock}.{int(record.msecs):03d}") + " "
+        if self._config.prefix:
+            letter = LETTERS.get(record.levelno, "I")
+            prefix += self._color(COLORS[letter], letter) + " "
+        return prefix
+
+    def _color(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colors else text
+
+
+class JsonFormatter(logging.Formatter):
+    """llama-server's JSON lines: type, time in microseconds since the epoch, level, msg."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = record.levelname.lower()
+        return json.dumps(
+            {"type": "log", "time": int(record.created * 1e6), "level": level, "msg": super().format(record)}
+        )

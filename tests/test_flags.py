@@ -1,0 +1,245 @@
+"""Flags: what llama-server's command lines and variables mean here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llamahttp import flags
+from llamahttp.config import DEMO_MODEL, EngineConfig, ServerConfig
+from llamahttp.errors import StartupError
+from llamahttp.flags import FLAGS, Constant, Show, Switch, UsageError, Value, parse
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def read(line: str = "", **environ: str) -> ServerConfig:
+    return parse(line.split(), environ)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "llama-8b.gguf"
+    path.write_bytes(b"GGUF")
+    return path
+
+
+def test_nothing_given_serves_the_demo_with_llama_servers_defaults() -> None:
+    config = read()
+    assert config == ServerConfig()
+    assert config.engine.model == DEMO_MODEL
+    assert (config.host, config.port, config.engine.n_batch, config.engine.n_ubatch) == ("127.0.0.1", 8080, 2048, 512)
+
+
+def test_a_start_script_of_llama_server_is_understood(model: Path) -> None:
+    config = read(
+        f"-m {model} -c 4096 -n 128 -t 4 -tb 8 -b 1024 -ub 256 -np 8 -ngl 99 -a small --host 0.0.0.0 --port 9000 "
+        "--api-key k1,k2 --no-warmup -no-kvu --log-file x.log --log-colors off -lv 4 --no-log-prefix --log-timestamps"
+    )
+    assert config.engine == EngineConfig(
+        model=model,
+        n_ctx=4096,
+        n_parallel=8,
+        kv_unified=False,
+        n_batch=1024,
+        n_ubatch=256,
+        n_threads=4,
+        n_threads_batch=8,
+        n_gpu_layers=99,
+        warmup=False,
+    )
+    assert (config.alias, config.host, config.port, config.n_predict) == ("small", "0.0.0.0", 9000, 128)
+    assert config.api_keys == {"k1", "k2"}
+    log = config.log
+    assert (log.file, log.colors, log.verbosity, log.prefix, log.timestamps) == (Path("x.log"), False, 4, False, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "target", "value"),
+    [
+        ("--ctx-size 7", "engine.n_ctx", 7),
+        ("--ctx_size 7", "engine.n_ctx", 7),
+        ("--ctx-size=7", "engine.n_ctx", 7),
+        ("--predict 7", "n_predict", 7),
+        ("--n-predict 7", "n_predict", 7),
+        ("--threads 0", "engine.n_threads", -1),
+        ("--parallel -1", "engine.n_parallel", -1),
+        ("--gpu-layers auto", "engine.n_gpu_layers", -1),
+        ("--n-gpu-layers all", "engine.n_gpu_layers", -2),
+        ("--kv-unified", "engine.kv_unified", True),
+        ("-kvu -no-kvu", "engine.kv_unified", False),
+        ("--no-warmup --warmup", "engine.warmup", True),
+        ("--port 0", "port", 0),
+        ("--port 1 --port 2", "port", 2),
+        ("--queue-size 9", "engine.queue_size", 9),
+        ("-a b,a", "alias", "a"),
+        ("-v", "log.verbosity", flags.INT_MAX),
+        ("-v -lv 1", "log.verbosity", 1),
+        ("--log-disable", "log.disable", True),
+        ("--log-jsonl", "log.jsonl", True),
+        ("--log-colors auto", "log.colors", None),
+        ("--log-colors enabled", "log.colors", True),
+        ("--chat-template chatml", "chat_template", "chatml"),
+        ("--chat-template {{messages}}", "chat_template", "{{messages}}"),
+    ],
+)
+def test_spellings(line: str, target: str, value: object) -> None:
+    assert field(read(line), target) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "environ", "target", "value"),
+    [
+        ("", {"LLAMA_ARG_PORT": "81"}, "port", 81),
+        ("--port 82", {"LLAMA_ARG_PORT": "81"}, "port", 82),
+        ("--port 82", {"LLAMA_ARG_PORT": "nonsense"}, "port", 82),
+        ("", {"LLAMA_ARG_PORT": ""}, "port", 8080),
+        ("", {"LLAMA_ARG_KV_UNIFIED": "enabled"}, "engine.kv_unified", True),
+        ("", {"LLAMA_ARG_KV_UNIFIED": "0"}, "engine.kv_unified", False),
+        ("", {"LLAMA_ARG_NO_KV_UNIFIED": ""}, "engine.kv_unified", False),
+        ("", {"LLAMA_ARG_NO_KV_UNIFIED": "0", "LLAMA_ARG_KV_UNIFIED": "1"}, "engine.kv_unified", False),
+        ("-kvu", {"LLAMA_ARG_NO_KV_UNIFIED": "1"}, "engine.kv_unified", True),
+        ("-v", {"LLAMA_ARG_LOG_VERBOSITY": "1"}, "log.verbosity", flags.INT_MAX),
+        ("", {"LLAMA_API_KEY": "a,b"}, "api_keys", {"a", "b"}),
+        ("--api-key c", {"LLAMA_API_KEY": "a,b"}, "api_keys", {"c"}),
+    ],
+)
+def test_environment(line: str, environ: dict[str, str], target: str, value: object) -> None:
+    assert field(read(line, **environ), target) == value
+
+
+def test_api_keys_from_flag_and_file_add_up(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("# ours\nfirst\n\n second \n")
+    assert read(f"--api-key third --api-key-file {keys}").api_keys == {"first", "second", "third"}
+
+
+def test_chat_template_file_is_read(tmp_path: Path) -> None:
+    source = tmp_path / "chat.jinja"
+    source.write_text("{{ messages[0].content }} é", encoding="utf-8")
+    assert read(f"--chat-template-file {source}").chat_template == "{{ messages[0].content }} é"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--prot 80", "unknown flag --prot; did you mean --port?"),
+        ("--ctx 80", "unknown flag --ctx; did you mean --ctx-size?"),
+        ("--qqq", "unknown flag --qqq; --help lists all of them"),
+        ("model.gguf", "unexpected argument 'model.gguf': everything is set with flags; a model is named with -m"),
+        ("--port", "--port needs a value: --port PORT"),
+        ("--port x", "--port: 'x' is not a whole number"),
+        ("--port 65536", "--port: 65536 is not within 0..65535"),
+        ("--port -1", "--port: -1 is not within 0..65535"),
+        ("-c -5", "-c: -5 is not within 0..2147483647"),
+        ("-np 0", "-np: 0 slots cannot serve anything; give 1..256, or -1 for automatic"),
+        ("-np 257", "-np: 257 is not within -1..256"),
+        ("-ngl some", "-ngl: 'some' is not a number of layers, nor auto, nor all"),
+        ("--log-colors pink", "--log-colors: 'pink' is not one of on, off, auto"),
+        ("--api-key ,", "--api-key: there is no key in it"),
+        ("--warmup=yes", "--warmup takes no value"),
+        ("-a ,", "-a: the name is empty"),
+    ],
+)
+def test_a_wrong_line_is_one_clear_message(line: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(line)
+    assert str(caught.value) == message
+
+
+def test_an_unknown_template_name_says_what_would_do() -> None:
+    with pytest.raises(UsageError, match="'llama2' is not a template: give Jinja source, or chatml"):
+        read("--chat-template llama2")
+
+
+def test_a_wrong_variable_is_named() -> None:
+    with pytest.raises(UsageError, match="LLAMA_ARG_PORT: 'eighty' is not a whole number"):
+        read(LLAMA_ARG_PORT="eighty")
+    with pytest.raises(UsageError, match="LLAMA_ARG_KV_UNIFIED: 'maybe' is neither on"):
+        read(LLAMA_ARG_KV_UNIFIED="maybe")
+
+
+def test_a_missing_model_names_the_nearest(model: Path) -> None:
+    with pytest.raises(StartupError) as caught:
+        read(f"-m {model.with_name('lama-8b.gguf')}")
+    assert str(caught.value).startswith(f"-m: there is no model file {model.with_name('lama-8b.gguf')}; did you mean")
+    assert not isinstance(caught.value, UsageError)
+
+
+def test_a_directory_is_no_model(model: Path) -> None:
+    with pytest.raises(StartupError, match=r"is a directory, not a GGUF file; it holds llama-8b\.gguf"):
+        read(f"-m {model.parent}")
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("# nothing but a comment\n")
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\xfd")
+    for line, message in [
+        (f"--api-key-file {empty}", f"--api-key-file: there is no key in {empty}"),
+        (f"--api-key-file {tmp_path / 'no'}", f"--api-key-file: cannot read {tmp_path / 'no'}: No such file"),
+        (f"--chat-template-file {binary}", f"--chat-template-file: cannot read {binary}: it is not UTF-8 text"),
+        (f"--chat-template-file {tmp_path}", f"--chat-template-file: cannot read {tmp_path}: Is a directory"),
+    ]:
+        with pytest.raises(StartupError, match=re.escape(message)):
+            read(line)
+
+
+def test_help_and_version_are_asked_for() -> None:
+    for line, what in [("-h", "help"), ("--usage", "help"), ("--port 9 --version", "version")]:
+        with pytest.raises(Show, match=what):
+            read(line)
+
+
+def test_help_names_every_flag_once_and_every_variable() -> None:
+    text = flags.help_text()
+    for flag in FLAGS:
+        for name in flag.all_names:
+            assert len(re.findall(rf"(?<![\w-]){re.escape(name)}(?=[ ,\n])", text.partition("\n\n")[2])) >= 1, name
+        assert flag.env in text
+    assert max(map(len, text.splitlines())) <= 110
+    assert "{}" not in text
+
+
+def test_the_table_is_consistent() -> None:
+    names = [name for flag in FLAGS for name in flag.all_names]
+    assert len(names) == len(set(names))
+    variables = [flag.env for flag in FLAGS if flag.env]
+    assert len(variables) == len(set(variables))
+    for flag in FLAGS:
+        assert isinstance(flag, Value | Switch | Constant)
+        if flag.target != "show":
+            field(ServerConfig(), flag.target)
+
+
+def test_variables_without_a_meaning_are_found() -> None:
+    environ = {"LLAMA_ARG_FLASH_ATTN": "on", "LLAMA_ARG_PORT": "1", "LLAMA_ARG_NO_KV_UNIFIED": "1", "HOME": "/"}
+    assert flags.unknown_variables(environ) == ["LLAMA_ARG_FLASH_ATTN"]
+
+
+def test_the_readme_shows_the_table() -> None:
+    shown = re.search(r"<!-- flags -->\n(.*?)<!-- /flags -->", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert shown and shown[1] == flags.markdown_table(), "python -m llamahttp.flags > ... writes the table anew"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from llamahttp.__main__ import main\n"
+        "try: main(['--help'], {})\n"
+        "finally: print(sorted({'numpy', 'aiohttp', 'asyncio', 'ctypes'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.startswith("usage: llamahttp")
+    assert done.stderr == "[]\n"
+
+
+def field(config: ServerConfig, target: str) -> object:
+    value: object = config
+    for name in target.split("."):
+        value = getattr(value, name)
+    return value
