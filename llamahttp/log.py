@@ -37,10 +37,15 @@ def threshold(verbosity: int) -> int:
     return levels[verbosity] if verbosity < len(levels) else logging.DEBUG
 
 
+def is_terminal(stream: TextIO) -> bool:
+    """Whether the stream can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def use_colors(config: LogConfig, stream: TextIO) -> bool:
     if config.colors is not None:
         return config.colors
-    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 def _handlers(config: LogConfig) -> list[logging.Handler]:
@@ -48,14 +53,17 @@ def _handlers(config: LogConfig) -> list[logging.Handler]:
     if config.jsonl:
         handlers.append(_handler(sys.stdout, JsonFormatter()))
     else:
-        out = _handler(sys.stdout, TextFormatter(config, use_colors(config, sys.stdout)))
-        out.addFilter(lambda record: record.levelno == OUTPUT)
-        err = _handler(sys.stderr, TextFormatter(config, use_colors(config, sys.stderr)))
-        err.addFilter(lambda record: record.levelno != OUTPUT)
-        handlers += [out, err]
+        handlers += [_text_handler(sys.stdout, config), _text_handler(sys.stderr, config)]
+        handlers[0].addFilter(lambda record: record.levelno == OUTPUT)
+        handlers[1].addFilter(lambda record: record.levelno != OUTPUT)
     if config.file is not None:
         handlers.append(_file_handler(config))
     return handlers
+
+
+def _text_handler(stream: TextIO, config: LogConfig) -> logging.Handler:
+    clear = "\r\x1b[K" if is_terminal(stream) else ""
+    return _handler(stream, TextFormatter(config, colors=use_colors(config, stream), clear=clear))
 
 
 def _handler(stream: TextIO, formatter: logging.Formatter) -> logging.Handler:
@@ -70,23 +78,26 @@ def _file_handler(config: LogConfig) -> logging.Handler:
         handler = logging.FileHandler(config.file, encoding="utf-8")
     except OSError as error:
         raise StartupError(f"--log-file: cannot write {config.file}: {error.strerror}") from None
-    handler.setFormatter(JsonFormatter() if config.jsonl else TextFormatter(config, colors=False))
+    handler.setFormatter(JsonFormatter() if config.jsonl else TextFormatter(config))
     return handler
 
 
 class TextFormatter(logging.Formatter):
-    """`12:34:56.789 I message`; the program's own output goes without time and letter."""
+    """`12:34:56.789 I message`; the program's own output goes without time and letter.
 
-    def __init__(self, config: LogConfig, colors: bool) -> None:
+    `clear` goes first: it wipes a progress bar off the terminal's last line.
+    """
+
+    def __init__(self, config: LogConfig, *, colors: bool = False, clear: str = "") -> None:
         super().__init__()
         self._config = config
         self._colors = colors
+        self._clear = clear
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        if record.levelno == OUTPUT:
-            return text
-        return self._prefix(record) + text
+        prefix = "" if record.levelno == OUTPUT else self._prefix(record)
+        return self._clear + prefix + text
 
     def _prefix(self, record: logging.LogRecord) -> str:
         prefix = ""
@@ -103,7 +114,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """llama-server's JSON lines: type, time in microseconds since the epoch, level, msg."""
+    """One object a line with llama-server's keys; `time` is in microseconds since the epoch."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = record.levelname.lower()

@@ -32,7 +32,12 @@ def test_nothing_given_serves_the_demo_with_llama_servers_defaults() -> None:
     config = read()
     assert config == ServerConfig()
     assert config.engine.model == DEMO_MODEL
-    assert (config.host, config.port, config.engine.n_batch, config.engine.n_ubatch) == ("127.0.0.1", 8080, 2048, 512)
+    assert (config.host, config.port, config.engine.n_batch, config.engine.n_ubatch) == (
+        "127.0.0.1",
+        8080,
+        2048,
+        512,
+    )
 
 
 def test_a_start_script_of_llama_server_is_understood(model: Path) -> None:
@@ -55,7 +60,13 @@ def test_a_start_script_of_llama_server_is_understood(model: Path) -> None:
     assert (config.alias, config.host, config.port, config.n_predict) == ("small", "0.0.0.0", 9000, 128)
     assert config.api_keys == {"k1", "k2"}
     log = config.log
-    assert (log.file, log.colors, log.verbosity, log.prefix, log.timestamps) == (Path("x.log"), False, 4, False, True)
+    assert (log.file, log.colors, log.verbosity, log.prefix, log.timestamps) == (
+        Path("x.log"),
+        False,
+        4,
+        False,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +141,10 @@ def test_chat_template_file_is_read(tmp_path: Path) -> None:
         ("--prot 80", "unknown flag --prot; did you mean --port?"),
         ("--ctx 80", "unknown flag --ctx; did you mean --ctx-size?"),
         ("--qqq", "unknown flag --qqq; --help lists all of them"),
-        ("model.gguf", "unexpected argument 'model.gguf': everything is set with flags; a model is named with -m"),
+        (
+            "model.gguf",
+            "unexpected argument 'model.gguf': everything is set with flags; a model is named with -m",
+        ),
         ("--port", "--port needs a value: --port PORT"),
         ("--port x", "--port: 'x' is not a whole number"),
         ("--port 65536", "--port: 65536 is not within 0..65535"),
@@ -183,7 +197,10 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     for line, message in [
         (f"--api-key-file {empty}", f"--api-key-file: there is no key in {empty}"),
         (f"--api-key-file {tmp_path / 'no'}", f"--api-key-file: cannot read {tmp_path / 'no'}: No such file"),
-        (f"--chat-template-file {binary}", f"--chat-template-file: cannot read {binary}: it is not UTF-8 text"),
+        (
+            f"--chat-template-file {binary}",
+            f"--chat-template-file: cannot read {binary}: it is not UTF-8 text",
+        ),
         (f"--chat-template-file {tmp_path}", f"--chat-template-file: cannot read {tmp_path}: Is a directory"),
     ]:
         with pytest.raises(StartupError, match=re.escape(message)):
@@ -218,7 +235,12 @@ def test_the_table_is_consistent() -> None:
 
 
 def test_variables_without_a_meaning_are_found() -> None:
-    environ = {"LLAMA_ARG_FLASH_ATTN": "on", "LLAMA_ARG_PORT": "1", "LLAMA_ARG_NO_KV_UNIFIED": "1", "HOME": "/"}
+    environ = {
+        "LLAMA_ARG_FLASH_ATTN": "on",
+        "LLAMA_ARG_PORT": "1",
+        "LLAMA_ARG_NO_KV_UNIFIED": "1",
+        "HOME": "/",
+    }
     assert flags.unknown_variables(environ) == ["LLAMA_ARG_FLASH_ATTN"]
 
 

@@ -1,0 +1,248 @@
+"""App: the composition root. Opens the sockets, the application and the engine, and takes them down again.
+
+HTTP answers first, with 503 while the model loads behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from aiohttp import web
+
+from . import __version__, api, listen, terminal
+from .api.middleware import MIDDLEWARES
+from .api.state import STATE, ServerState
+from .chat_template import CHATML, ChatTemplate
+from .config import EngineConfig, ServerConfig
+from .engine import Engine, decide_sizes
+from .errors import LlamaHTTPError, StartupError
+from .log import OUTPUT
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 1.0
+"""How long the engine may take to end its streams before the process leaves without it."""
+DRAIN_S = 0.3
+"""How long handlers may take after that to send the ends to their clients."""
+SWITCH_INTERVAL_S = 0.0005
+"""A thread that wants the GIL back after a decode waits this long at most, not the interpreter's 5 ms."""
+
+OpenEngine = Callable[[EngineConfig, Callable[[float], None]], Awaitable[Engine]]
+
+
+@dataclass(slots=True)
+class Life:
+    """How far the application's engine is between opening and closing."""
+
+    loading: asyncio.Task[None] | None = None
+    closed: bool = True
+    """False when the engine's thread may still be computing after `CLOSE_S`."""
+
+
+LIFE: web.AppKey[Life] = web.AppKey("life", Life)
+
+
+def make_app(config: ServerConfig, open_engine: OpenEngine = Engine.open) -> web.Application:
+    """The application. Starting it begins to load the model; shutting it down ends every stream, then the engine."""
+    app = web.Application(middlewares=[log_requests, *MIDDLEWARES], client_max_size=config.max_body)
+    app[STATE] = ServerState(config)
+    app[LIFE] = Life()
+
+    async def start(app: web.Application) -> None:
+        app[LIFE].loading = asyncio.create_task(_load(app[STATE], open_engine))
+
+    app.on_startup.append(start)
+    # Not at cleanup: that comes after the handlers have ended, and streams end only with the engine.
+    app.on_shutdown.append(_stop)
+    api.setup(app)
+    return app
+
+
+async def _load(state: ServerState, open_engine: OpenEngine) -> None:
+    def on_progress(done: float) -> None:
+        state.progress = done
+
+    try:
+        engine = await open_engine(state.config.engine, on_progress)
+        try:
+            state.template = make_template(state.config, engine)
+        except StartupError:
+            await engine.close()
+            raise
+        state.engine = engine
+    except StartupError as error:
+        state.error = error
+    except LlamaHTTPError as error:  # a configuration that no flag can make, from a caller's own program
+        state.error = StartupError(str(error))
+
+
+async def _stop(app: web.Application) -> None:
+    life, engine = app[LIFE], app[STATE].engine
+    if life.loading is not None and not life.loading.done():
+        life.loading.cancel()
+        life.closed = False
+        return
+    if engine is None:
+        return
+    closing = asyncio.create_task(engine.close())
+    done, _ = await asyncio.wait({closing}, timeout=CLOSE_S)
+    if not done:
+        life.closed = False
+
+
+def make_template(config: ServerConfig, engine: Engine) -> ChatTemplate:
+    """The chat template: the one configured, else the model's, else ChatML. Raises StartupError for the first only."""
+    vocab = engine.vocab
+    bos, eos = (
+        vocab.special_pieces[token].decode(errors="replace") if token >= 0 else "" for token in (vocab.bos, vocab.eos)
+    )
+    configured = CHATML if config.chat_template == "chatml" else config.chat_template
+    source = configured or engine.info.chat_templates.get("default") or CHATML
+    try:
+        return ChatTemplate(source, bos=bos, eos=eos, strip_bos=vocab.adds_bos)
+    except LlamaHTTPError as error:
+        if configured:
+            raise StartupError(f"--chat-template: {error}") from None
+        log.warning("the model's chat template cannot be used, ChatML takes its place: %s", error)
+        return ChatTemplate(CHATML, bos=bos, eos=eos, strip_bos=vocab.adds_bos)
+
+
+@web.middleware
+async def log_requests(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """One line a request, when it has ended. GETs, which monitors repeat all day, at debug only."""
+    level = logging.DEBUG if request.method in ("GET", "HEAD", "OPTIONS") else logging.INFO
+    if not log.isEnabledFor(level):
+        return await handler(request)
+    began = time.perf_counter()
+    outcome: int | str = "client left"
+    try:
+        response = await handler(request)
+        outcome = response.status
+        return response
+    finally:
+        seconds = time.perf_counter() - began
+        log.log(level, "%s %s: %s after %.3f s", request.method, request.path, outcome, seconds)
+
+
+# --- the process
+
+
+def run(config: ServerConfig, began: float) -> int:
+    """Serve until a signal comes; returns the exit status. Raises StartupError when nothing can be served.
+
+    `began` is `time.perf_counter()` at the start of the process.
+    """
+    sockets = listen.open_sockets(config.host, config.port)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    app = make_app(config)
+    loop = _new_loop()
+    try:
+        loop.run_until_complete(_serve(app, sockets, began))
+    finally:
+        listen.close_sockets(sockets)
+        if not app[LIFE].closed:
+            _leave(app[STATE])
+        loop.close()
+    return 0
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def _leave(state: ServerState) -> NoReturn:
+    """End the process at once: what is under way in C cannot be interrupted, and the interpreter would wait for it."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0 if state.error is None else 1)
+
+
+async def _serve(app: web.Application, sockets: Sequence[socket.socket], began: float) -> None:
+    stopping = _on_signals()
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=DRAIN_S)
+    await runner.setup()
+    try:
+        for sock in sockets:
+            await web.SockSite(runner, sock, backlog=listen.BACKLOG).start()
+        urls = [listen.url(sock) for sock in sockets]
+        log.log(OUTPUT, "llamahttp %s is loading %s on %s", __version__, _model(app), ", ".join(urls))
+        if await _loaded(app, stopping):
+            log.log(OUTPUT, "%s", terminal.greeting(_started(app, urls, began)))
+            gc.collect()
+            gc.freeze()  # what start-up made stays: the collector need not walk it again
+            await stopping.wait()
+        log.log(OUTPUT, "stopping")
+    finally:
+        await runner.cleanup()
+
+
+def _on_signals() -> asyncio.Event:
+    """An event that the first SIGINT or SIGTERM sets. The second one ends the process at once."""
+    stopping = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    return stopping
+
+
+async def _loaded(app: web.Application, stopping: asyncio.Event) -> bool:
+    """Wait for the model. False when a signal came first. Raises the StartupError that ended loading."""
+    state, loading = app[STATE], app[LIFE].loading
+    assert loading is not None
+    progress = asyncio.create_task(terminal.show_progress(lambda: state.progress))
+    signalled = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({loading, signalled}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (progress, signalled):
+            task.cancel()
+        await asyncio.gather(progress, signalled, return_exceptions=True)
+    if not loading.done():
+        return False
+    loading.result()
+    if state.error is not None:
+        raise state.error
+    return True
+
+
+def _model(app: web.Application) -> str:
+    return app[STATE].config.engine.model.name
+
+
+def _started(app: web.Application, urls: Sequence[str], began: float) -> terminal.Started:
+    state = app[STATE]
+    engine = state.require_engine()
+    _, sizes = decide_sizes(state.config.engine, engine.info.n_ctx_train)
+    return terminal.Started(
+        config=state.config,
+        model=engine.info,
+        library=engine.library,
+        n_slots=engine.n_slots,
+        n_ctx_slot=engine.n_ctx_slot,
+        kv_unified=sizes.kv_unified,
+        n_threads=sizes.n_threads,
+        urls=urls,
+        seconds=time.perf_counter() - began,
+    )

@@ -1,0 +1,121 @@
+"""Terminal: what a user sees between starting the server and its first request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from . import __version__
+from .abc import ModelInfo
+from .config import DEMO_MODEL, ServerConfig
+from .log import OUTPUT, is_terminal
+
+log = logging.getLogger(__name__)
+
+BAR_WIDTH = 30
+REDRAW_S = 0.1
+SPARSE_S = 5.0
+"""Seconds between progress lines where there is no terminal to draw on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What is known once the server is ready."""
+
+    config: ServerConfig
+    model: ModelInfo
+    library: str
+    """Version line of libllama."""
+    n_slots: int
+    n_ctx_slot: int
+    kv_unified: bool
+    n_threads: int
+    urls: Sequence[str]
+    seconds: float
+    """From the start of the process."""
+
+
+def greeting(started: Started) -> str:
+    """Everything a user wants to know, several lines of text."""
+    lines = [f"llamahttp {__version__}, llama.cpp {started.library}", ""]
+    lines += [f"  {name:<9} {value}" for name, value in _facts(started)]
+    lines += [
+        "",
+        f"  ready in {started.seconds:.1f} s; Ctrl-C stops it",
+        "",
+        "Try it:",
+        "",
+        *_curl(started),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _facts(started: Started) -> list[tuple[str, str]]:
+    model = started.model
+    about = f"{model.desc}, {_count(model.n_params)} parameters, {_size(model.n_bytes)}"
+    facts = [("model", f"{started.config.engine.model.name}: {about}")]
+    if started.config.engine.model == DEMO_MODEL:
+        facts.append(("", "the built-in demo, a toy; load your own with -m model.gguf"))
+    facts.append(("slots", _slots(started)))
+    facts.append(("threads", str(started.n_threads)))
+    facts.append(("API key", "needed" if started.config.api_keys else "not needed"))
+    facts += [("web page" if i == 0 else "", url) for i, url in enumerate(started.urls)]
+    facts.append(("API", f"{started.urls[0]}/v1"))
+    return facts
+
+
+def _slots(started: Started) -> str:
+    if started.kv_unified and started.n_slots > 1:
+        return f"{started.n_slots}, sharing {started.n_ctx_slot} tokens of context"
+    return f"{started.n_slots} x {started.n_ctx_slot} tokens of context"
+
+
+def _curl(started: Started) -> list[str]:
+    url = started.urls[0]
+    where = f"--unix-socket {url[len('unix:') :]} http://localhost" if url.startswith("unix:") else url
+    key = " -H 'Authorization: Bearer YOUR-KEY'" if started.config.api_keys else ""
+    return [
+        f"  curl {where}/v1/chat/completions -H 'Content-Type: application/json'{key} \\",
+        """    -d '{"messages": [{"role": "user", "content": "Hello!"}]}'""",
+    ]
+
+
+def _count(number: int) -> str:
+    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g} {unit}"
+    return str(number)
+
+
+def _size(n_bytes: int) -> str:
+    for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if n_bytes >= 1 << power:
+            return f"{n_bytes / (1 << power):.1f} {unit}"
+    return f"{n_bytes} bytes"
+
+
+async def show_progress(progress: Callable[[], float]) -> None:
+    """Show how far loading is, until cancelled: a bar on a terminal, else a line now and then."""
+    if logging.getLogger("llamahttp").isEnabledFor(OUTPUT) and is_terminal(sys.stdout):
+        await _draw_bar(progress)
+    while True:
+        await asyncio.sleep(SPARSE_S)
+        log.log(OUTPUT, "loading: %.0f %%", 100 * progress())
+
+
+async def _draw_bar(progress: Callable[[], float]) -> None:
+    try:
+        while True:
+            done = min(max(progress(), 0.0), 1.0)
+            n_full = round(done * BAR_WIDTH)
+            bar = "#" * n_full + "." * (BAR_WIDTH - n_full)
+            sys.stdout.write(f"\r\x1b[Kloading [{bar}] {100 * done:3.0f} %")
+            sys.stdout.flush()
+            await asyncio.sleep(REDRAW_S)
+    finally:
+        sys.stdout.write("\r\x1b[K")
+        sys.stdout.flush()
