@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .task import SamplingParams, TokenProbs
+
+
+SamplerT = TypeVar("SamplerT", bound="Sampler")
 
 
 class Vocab(Protocol):
@@ -94,7 +97,10 @@ class Decoder(Protocol):
     n_batch: int
     n_ubatch: int
     n_seq_max: int
-    batch: Batch
+
+    @property
+    def batch(self) -> Batch:
+        """The one batch of this context."""
 
     def decode(self, n_rows: int) -> None:
         """Compute rows [0, n_rows) of `batch`. Raises BatchError. Releases the GIL meanwhile."""
@@ -120,13 +126,13 @@ class Sampler(Protocol):
         """Give the chain back to the pool. Safe twice."""
 
 
-class SamplerFactory(Protocol):
+class SamplerFactory(Protocol[SamplerT]):
     """Makes samplers and samples with several of them at once. Engine thread only."""
 
-    def open(self, params: SamplingParams, prompt: NDArray[np.int32]) -> Sampler:
+    def open(self, params: SamplingParams, prompt: NDArray[np.int32]) -> SamplerT:
         """A sampler whose history ends with `prompt`. Raises InvalidRequest for parameters that libllama refuses."""
 
-    def sample(self, samplers: Sequence[Sampler], logits: NDArray[np.float32]) -> list[int]:
+    def sample(self, samplers: Sequence[SamplerT], logits: NDArray[np.float32]) -> list[int]:
         """Sample row i of `logits` with samplers[i] and accept the token into its history."""
 
     def probs(self, row: NDArray[np.float32], token: int, n_top: int) -> TokenProbs:

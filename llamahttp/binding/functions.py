@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes as c
 from dataclasses import dataclass
+from typing import Any
 
 from .structs import (
     LOG_CALLBACK,
@@ -18,7 +19,7 @@ from .structs import (
     QuantizeParams,
 )
 
-CType = type | None
+CType = type[Any] | None
 
 PTR = c.c_void_p
 STR = c.c_char_p

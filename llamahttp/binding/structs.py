@@ -13,6 +13,8 @@ LOG_CALLBACK = c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)
 PROGRESS_CALLBACK = c.CFUNCTYPE(c.c_bool, c.c_float, c.c_void_p)
 """llama_progress_callback(progress 0..1, user_data) -> go on"""
 
+CALLBACKS = (LOG_CALLBACK, PROGRESS_CALLBACK)
+
 
 class ModelParams(c.Structure):
     """llama_model_params"""

@@ -1,0 +1,241 @@
+"""Loading: find libllama, check that it is the one that our declarations describe, route its log.
+
+One library per process, loaded on first use by `load`. Calls go through `lib.llama_xxx`; whether a call keeps the GIL is
+decided once, in `functions`.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ..errors import LibraryError
+from . import abi, cpu
+from .functions import CONSTANTS, FUNCTIONS, LONG_TWINS, Function
+from .structs import LOG_CALLBACK, STRUCTS
+
+log = logging.getLogger(__name__)
+llama_log = logging.getLogger("llamahttp.libllama")
+
+BUILT = Path(__file__).parent.parent / "_lib" / "current"
+"""Where `build_lib.sh` points to the library that it built last."""
+
+LEVELS = {
+    CONSTANTS["GGML_LOG_LEVEL_DEBUG"]: logging.DEBUG,
+    CONSTANTS["GGML_LOG_LEVEL_INFO"]: logging.DEBUG,  # libllama tells hundreds of lines a load at its info level
+    CONSTANTS["GGML_LOG_LEVEL_WARN"]: logging.INFO,
+    CONSTANTS["GGML_LOG_LEVEL_ERROR"]: logging.WARNING,
+}
+
+REBUILD = "run ./build_lib.sh to build the library for this machine and version"
+
+
+def directory() -> Path:
+    """The library's directory: $LLAMAHTTP_LIB, or what `build_lib.sh` built."""
+    chosen = os.environ.get("LLAMAHTTP_LIB")
+    path = Path(chosen) if chosen else BUILT
+    if not path.is_dir():
+        raise LibraryError(f"libllama is not built: {path} does not exist; {REBUILD}")
+    return path.resolve()
+
+
+@lru_cache(maxsize=1)
+def load() -> Any:
+    """Load libllama and check it. Raises LibraryError with one sentence that says what is wrong and what helps.
+
+    Returns a namespace with every function of `functions` under its C name, ready to call, and `manifest`.
+    """
+    where = directory()
+    manifest = read_manifest(where)
+    _check_abi(manifest)
+    lib = _bind(where)
+    lib.manifest = manifest
+    _check_defaults(lib)
+    lib.llama_log_set(_log_callback, None)
+    lib.ggml_backend_load_all_from_path(str(where).encode())
+    lib.llama_backend_init()
+    log.debug("libllama %s loaded from %s", version(lib), where)
+    return lib
+
+
+def read_manifest(where: Path) -> dict[str, Any]:
+    """The manifest beside the library."""
+    path = where / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise LibraryError(f"{where} holds no finished build (no manifest.json); {REBUILD}") from None
+    except (OSError, ValueError) as error:
+        raise LibraryError(f"cannot read {path}: {error}; {REBUILD}") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("abi"), dict):
+        raise LibraryError(f"{path} is not a manifest of build_lib.sh; {REBUILD}")
+    return manifest
+
+
+def version(lib: Any) -> str:
+    """The loaded library in a few words: version and commit."""
+    source = lib.manifest.get("llama_cpp", {})
+    return f"{source.get('version', 'unknown')} ({str(source.get('commit', ''))[:8]})"
+
+
+def _check_abi(manifest: dict[str, Any]) -> None:
+    found = abi.differences(manifest["abi"])
+    if not found:
+        return
+    source = manifest.get("llama_cpp", {})
+    more = f" (and {len(found) - 1} more differences)" if len(found) > 1 else ""
+    raise LibraryError(
+        f"libllama {source.get('version')} ({source.get('source')}) does not match the declarations of this llamahttp: "
+        f"{found[0]}{more}; {REBUILD}"
+    )
+
+
+def _bind(where: Path) -> Any:
+    lib = SimpleNamespace()
+    for library in ("ggml", "llama"):
+        path = where / f"lib{library}.so"
+        try:
+            short, long = c.PyDLL(str(path), mode=c.RTLD_GLOBAL), c.CDLL(str(path), mode=c.RTLD_GLOBAL)
+        except OSError as error:
+            raise LibraryError(f"cannot load {path}: {error}; {REBUILD}") from None
+        for name, function in FUNCTIONS.items():
+            if function.library == library:
+                setattr(lib, name, _declare(short if function.short else long, name, function))
+        for name, twin in LONG_TWINS.items():
+            if FUNCTIONS[twin].library == library:
+                setattr(lib, name, _declare(long, twin, FUNCTIONS[twin]))
+    return lib
+
+
+def _declare(dll: c.CDLL, name: str, function: Function) -> Any:
+    try:
+        symbol = dll[name]  # a fresh object, unlike the attribute: PyDLL and CDLL must not share one
+    except AttributeError:
+        raise LibraryError(f"{dll._name} has no function {name}; {REBUILD}") from None
+    arguments: list[Any] = list(function.arguments)
+    symbol.restype, symbol.argtypes = function.result, arguments
+    return symbol
+
+
+def _check_defaults(lib: Any) -> None:
+    """Read the default parameters through our layouts: values that no build would choose mean stale layouts."""
+    context, model = lib.llama_context_default_params(), lib.llama_model_default_params()
+    plausible = (
+        context.n_seq_max >= 1
+        and context.n_batch >= context.n_ubatch >= 1
+        and math.isclose(context.yarn_ext_factor, -1.0)
+        and context.samplers is None
+        and context.ctx_other is None
+        and model.tensor_split is None
+        and _booleans_are_bits(context)
+        and _booleans_are_bits(model)
+    )
+    if not plausible:
+        raise LibraryError(f"libllama's default parameters do not read back: its structs differ from ours; {REBUILD}")
+
+
+def _booleans_are_bits(struct: c.Structure) -> bool:
+    raw = bytes(struct)
+    fields = [(field[0], field[1]) for field in STRUCTS_BY_TYPE[type(struct)]]
+    return all(raw[getattr(type(struct), name).offset] in (0, 1) for name, kind in fields if kind is c.c_bool)
+
+
+STRUCTS_BY_TYPE = {struct: struct._fields_ for struct in STRUCTS.values()}
+
+
+def pointer(struct: c.Structure) -> Any:
+    """A pointer to a struct, for functions that take one."""
+    return c.cast(c.pointer(struct), c.c_void_p)
+
+
+# --- the library's log
+
+_recent_errors: deque[str] = deque(maxlen=8)
+_line = threading.local()
+
+
+def _collect(level: int, text: bytes, _user_data: object) -> None:
+    """Collect pieces until a line is complete: GGML_LOG_LEVEL_CONT continues the one before."""
+    if level != CONSTANTS["GGML_LOG_LEVEL_CONT"]:
+        _line.level, _line.text = level, ""
+    _line.text = getattr(_line, "text", "") + text.decode(errors="replace")
+    if not _line.text.endswith("\n"):
+        return
+    line, _line.text = _line.text.rstrip(), ""
+    level = getattr(_line, "level", CONSTANTS["GGML_LOG_LEVEL_INFO"])
+    if level == CONSTANTS["GGML_LOG_LEVEL_ERROR"]:
+        _recent_errors.append(line)
+    llama_log.log(LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+_log_callback = LOG_CALLBACK(_collect)  # module level: libllama keeps the pointer for the life of the process
+
+
+def take_errors() -> list[str]:
+    """Error lines that libllama has logged since the last call, oldest first."""
+    lines = list(_recent_errors)
+    _recent_errors.clear()
+    return lines
+
+
+# --- a library built for another CPU
+
+
+def check_cpu() -> None:
+    """Run the self-test in a child process if this CPU is not the one that the library was built on.
+
+    A result is remembered beside the library. Raises LibraryError if the library cannot run here.
+    """
+    where = directory()
+    manifest = read_manifest(where)
+    here = cpu.fingerprint()
+    if manifest.get("cpu", {}).get("fingerprint") == here:
+        return
+    remembered = where / f"selftest-{here}"
+    if remembered.exists():
+        return
+    log.warning("libllama was built on another CPU; testing it on this one")
+    child = subprocess.run(
+        [sys.executable, "-m", "llamahttp.binding.selftest", str(where)], capture_output=True, text=True, timeout=120
+    )
+    if child.returncode != 0:
+        reason = (child.stdout + child.stderr).strip().splitlines()[-1:] or [f"exit status {child.returncode}"]
+        raise LibraryError(f"libllama was built for another CPU and does not run on this one ({reason[0]}); {REBUILD}")
+    try:
+        remembered.touch()
+    except OSError as error:
+        log.debug("cannot remember the self-test: %s", error)
+
+
+# --- devices
+
+
+def devices() -> list[tuple[str, str, int]]:
+    """Devices that libllama can compute on: (name, description, `enum ggml_backend_dev_type`)."""
+    lib = load()
+    handles = [lib.ggml_backend_dev_get(i) for i in range(lib.ggml_backend_dev_count())]
+    return [
+        (
+            lib.ggml_backend_dev_name(handle).decode(),
+            lib.ggml_backend_dev_description(handle).decode(),
+            lib.ggml_backend_dev_type(handle),
+        )
+        for handle in handles
+    ]
+
+
+def has_gpu() -> bool:
+    """Whether layers can be offloaded."""
+    gpus = (CONSTANTS["GGML_BACKEND_DEVICE_TYPE_GPU"], CONSTANTS["GGML_BACKEND_DEVICE_TYPE_IGPU"])
+    return any(kind in gpus for _name, _description, kind in devices())

@@ -1,0 +1,219 @@
+"""Model and vocabulary: owners of what `llama_model_load_from_file` returns. Any thread may read both."""
+
+from __future__ import annotations
+
+import ctypes as c
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..abc import ModelInfo
+from ..errors import ModelError
+from . import library
+from .functions import CONSTANTS
+from .structs import PROGRESS_CALLBACK
+
+log = logging.getLogger(__name__)
+
+GGUF_MAGIC = b"GGUF"
+HIDDEN = CONSTANTS["LLAMA_TOKEN_ATTR_UNKNOWN"] | CONSTANTS["LLAMA_TOKEN_ATTR_CONTROL"]
+
+
+class LlamaModel:
+    """An open GGUF. Raises ModelError if the file is missing, corrupt or unknown to libllama."""
+
+    def __init__(
+        self, path: Path, *, n_gpu_layers: int = -1, on_progress: Callable[[float], None] | None = None
+    ) -> None:
+        """`on_progress` is called with 0..1 on the thread that loads. Blocks, without the GIL, until loaded."""
+        check_file(path)
+        self._lib = library.load()
+        params = self._lib.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        if on_progress is not None:
+            params.progress_callback = _progress_callback(on_progress)
+        library.take_errors()
+        self._handle: int | None = self._lib.llama_model_load_from_file(str(path).encode(), params)
+        if not self._handle:
+            raise ModelError(f"cannot load {path}: {_reason(library.take_errors())}")
+        self.info = self._read_info(path)
+        self.vocab = LlamaVocab(self, self._lib.llama_model_get_vocab(self._handle))
+
+    @property
+    def handle(self) -> int:
+        assert self._handle is not None, "the model is closed"
+        return self._handle
+
+    def close(self) -> None:
+        """Free the model; contexts made from it must be closed before. Safe twice."""
+        handle, self._handle = self._handle, None
+        if handle:
+            self._lib.llama_model_free(handle)
+
+    @property
+    def n_swa(self) -> int:
+        """Window of sliding-window attention in tokens; 0 without."""
+        return int(self._lib.llama_model_n_swa(self.handle))
+
+    @property
+    def generates(self) -> bool:
+        """Whether it is a decoder-only model, which continues text; encoders and encoder-decoders do not."""
+        return self._lib.llama_model_has_decoder(self.handle) and not self._lib.llama_model_has_encoder(self.handle)
+
+    def _read_info(self, path: Path) -> ModelInfo:
+        lib, handle = self._lib, self.handle
+        vocab = lib.llama_model_get_vocab(handle)
+        metadata = self._read_metadata()
+        return ModelInfo(
+            path=str(path),
+            desc=_read_text(lib.llama_model_desc, handle),
+            n_params=lib.llama_model_n_params(handle),
+            n_bytes=lib.llama_model_size(handle),
+            n_ctx_train=lib.llama_model_n_ctx_train(handle),
+            n_embd=lib.llama_model_n_embd(handle),
+            n_vocab=lib.llama_vocab_n_tokens(vocab),
+            vocab_type=lib.llama_vocab_type(vocab),
+            ftype=(lib.llama_ftype_name(lib.llama_model_ftype(handle)) or b"").decode(errors="replace"),
+            metadata=metadata,
+            chat_templates=self._read_templates(metadata),
+        )
+
+    def _read_metadata(self) -> dict[str, str]:
+        lib, handle = self._lib, self.handle
+        return {
+            _read_text(lib.llama_model_meta_key_by_index, handle, i): _read_text(
+                lib.llama_model_meta_val_str_by_index, handle, i
+            )
+            for i in range(lib.llama_model_meta_count(handle))
+        }
+
+    def _read_templates(self, metadata: dict[str, str]) -> dict[str, str]:
+        prefix = "tokenizer.chat_template."
+        names = ["default", *(key[len(prefix) :] for key in metadata if key.startswith(prefix))]
+        sources = {
+            name: self._lib.llama_model_chat_template(self.handle, None if name == "default" else name.encode())
+            for name in names
+        }
+        return {name: source.decode(errors="replace") for name, source in sources.items() if source}
+
+
+class LlamaVocab:
+    """The vocabulary of a model; implements `abc.Vocab`. Lives as long as its model."""
+
+    def __init__(self, model: LlamaModel, handle: int) -> None:
+        self._model = model  # keeps the handle alive
+        self._handle = handle
+        self._lib = lib = library.load()
+        self.n_tokens: int = lib.llama_vocab_n_tokens(handle)
+        self.bos: int = lib.llama_vocab_bos(handle)
+        self.eos: int = lib.llama_vocab_eos(handle)
+        self.adds_bos: bool = lib.llama_vocab_get_add_bos(handle)
+        self.eog = frozenset(i for i in range(self.n_tokens) if lib.llama_vocab_is_eog(handle, i))
+        self.special_pieces: Sequence[bytes] = _Pieces(self.n_tokens, self._piece)  # type: ignore[assignment]
+        self.pieces: Sequence[bytes] = _Pieces(self.n_tokens, self._visible_piece)  # type: ignore[assignment]
+
+    @property
+    def handle(self) -> int:
+        return self._handle
+
+    @property
+    def suppressed(self) -> tuple[int, ...]:
+        """Tokens that the model's file forbids (tokenizer.ggml.suppress_tokens)."""
+        count = c.c_int32()
+        tokens = self._lib.llama_vocab_get_suppress_tokens(self._handle, c.byref(count))
+        return tuple((c.c_int32 * count.value).from_address(tokens)) if tokens and count.value else ()
+
+    def tokenize(self, text: str | bytes, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
+        data = text.encode(errors="replace") if isinstance(text, str) else text
+        tokens = np.empty(len(data) + 2, np.int32)  # a token has at least a byte; BOS and EOS have none
+        n = self._lib.llama_tokenize(
+            self._handle, data, len(data), tokens.ctypes.data, len(tokens), add_special, parse_special
+        )
+        if n < 0:
+            tokens = np.empty(-n, np.int32)
+            n = self._lib.llama_tokenize(
+                self._handle, data, len(data), tokens.ctypes.data, len(tokens), add_special, parse_special
+            )
+        assert n >= 0, "llama_tokenize asked for more room than it said it needs"
+        return np.array(tokens[:n])
+
+    def detokenize(self, tokens: Sequence[int] | NDArray[np.int32], *, special: bool) -> bytes:
+        ids = np.ascontiguousarray(tokens, np.int32)
+        size = 16 + 8 * len(ids)
+        while True:
+            buffer = c.create_string_buffer(size)
+            n = self._lib.llama_detokenize(
+                self._handle, ids.ctypes.data, len(ids), c.addressof(buffer), size, False, special
+            )
+            if n >= 0:
+                return buffer.raw[:n]
+            size = -n
+
+    def _piece(self, token: int) -> bytes:
+        buffer = c.create_string_buffer(64)
+        n = self._lib.llama_token_to_piece(self._handle, token, c.addressof(buffer), len(buffer), 0, True)
+        if n < 0:
+            buffer = c.create_string_buffer(-n)
+            n = self._lib.llama_token_to_piece(self._handle, token, c.addressof(buffer), len(buffer), 0, True)
+        return buffer.raw[:n]
+
+    def _visible_piece(self, token: int) -> bytes:
+        return b"" if self._lib.llama_vocab_get_attr(self._handle, token) & HIDDEN else self.special_pieces[token]
+
+
+class _Pieces(dict[int, bytes]):
+    """The bytes of every token, found when first asked for: a vocabulary of 256k tokens costs nothing at load."""
+
+    def __init__(self, n_tokens: int, find: Callable[[int], bytes]) -> None:
+        super().__init__()
+        self._n_tokens = n_tokens
+        self._find = find
+
+    def __missing__(self, token: int) -> bytes:
+        if not 0 <= token < self._n_tokens:
+            raise IndexError(token)
+        piece = self[token] = self._find(token)
+        return piece
+
+
+def check_file(path: Path) -> None:
+    """Raise ModelError for what can be seen without libllama: missing, a directory, empty, not a GGUF."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(GGUF_MAGIC))
+    except FileNotFoundError:
+        raise ModelError(f"model file {path} does not exist") from None
+    except OSError as error:
+        raise ModelError(f"cannot read model file {path}: {error.strerror}") from None
+    if magic != GGUF_MAGIC:
+        raise ModelError(f"{path} is not a GGUF file: it begins with {magic!r} instead of {GGUF_MAGIC!r}")
+
+
+def _progress_callback(on_progress: Callable[[float], None]) -> Any:
+    def callback(progress: float, _user_data: object) -> bool:
+        on_progress(progress)
+        return True
+
+    return PROGRESS_CALLBACK(callback)  # the struct that it is put into keeps it alive during the load
+
+
+def _reason(errors: list[str]) -> str:
+    """The most telling of the lines that libllama logged: the first, without the function's name."""
+    if not errors:
+        return "libllama gives no reason"
+    return errors[0].split(": ", 1)[-1]
+
+
+def _read_text(function: Any, *arguments: Any) -> str:
+    """Call a function of the form `int32 f(..., char * buf, size_t size)` with as much room as it wants."""
+    size = 256
+    while True:
+        buffer = c.create_string_buffer(size)
+        n = function(*arguments, c.addressof(buffer), size)
+        if n < size:
+            return buffer.value.decode(errors="replace") if n >= 0 else ""
+        size = n + 1

@@ -1,0 +1,237 @@
+"""Engine: a model opened and ready to continue prompts, without HTTP.
+
+    engine = await Engine.open(EngineConfig(model=Path("model.gguf")))
+    async for text in engine.generate("Once upon a time", n_predict=64):
+        print(text, end="", flush=True)
+    await engine.close()
+
+The server is one user of it; a script is another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .abc import Decoder, ModelInfo, SamplerFactory, Vocab
+from .binding import cpu, library
+from .binding.decoder import DecoderConfig, LlamaDecoder
+from .binding.model import LlamaModel
+from .binding.sampler import LlamaSamplerFactory
+from .config import EngineConfig
+from .context import ServerContext
+from .errors import ContextExceeded, EngineError, InvalidRequest, ModelError
+from .queue import ResultStream, TaskQueue
+from .task import CompletionTask, EngineSnapshot, Finished, SamplingParams, Tokens
+from .text import TextAssembler
+
+log = logging.getLogger(__name__)
+
+MAX_SLOTS = 256
+"""LLAMA_MAX_SEQ: sequences that a context can tell apart."""
+
+LONG_TEXT = 4096
+"""Characters above which a text is tokenised off the event loop."""
+
+
+class Engine:
+    """An open model with its slots. Make it with `open`, or from parts for tests; end it with `close`."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        info: ModelInfo,
+        vocab: Vocab,
+        decoder: Decoder,
+        samplers: SamplerFactory[Any],
+        *,
+        n_slots: int,
+        library: str = "",
+        close_model: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Must run on the event loop that will use the engine; starts the engine thread."""
+        self.config = config
+        self.info = info
+        self.vocab = vocab
+        self.library = library
+        self.n_slots = n_slots
+        self.n_ctx_slot = min(decoder.n_ctx_seq, info.n_ctx_train) if info.n_ctx_train > 0 else decoder.n_ctx_seq
+        self.failed: EngineError | None = None
+        self._decoder = decoder
+        self._samplers = samplers
+        self._close_model = close_model
+        self._queue = TaskQueue(config.queue_size)
+        self._context = ServerContext(
+            decoder,
+            vocab,
+            samplers,
+            self._queue,
+            n_slots=n_slots,
+            n_ctx_slot=self.n_ctx_slot,
+            on_failure=self._fail,
+        )
+        self._context.start()
+
+    @classmethod
+    async def open(cls, config: EngineConfig, on_progress: Callable[[float], None] | None = None) -> Engine:
+        """Load the model. Raises LibraryError or ModelError; `on_progress` gets 0..1 on another thread."""
+        model, decoder, n_slots = await asyncio.to_thread(_load, config, on_progress)
+        return cls(
+            config,
+            model.info,
+            model.vocab,
+            decoder,
+            LlamaSamplerFactory(model.vocab),
+            n_slots=n_slots,
+            library=library.version(library.load()),
+            close_model=model.close,
+        )
+
+    async def __aenter__(self) -> Engine:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End every stream, then free the context and the model. Safe twice."""
+        self._queue.close()
+        await asyncio.to_thread(self._context.join)
+        self._samplers.close()
+        self._decoder.close()
+        self._close_model()
+
+    def _fail(self, error: EngineError) -> None:
+        self.failed = error
+
+    # --- tasks
+
+    def submit(self, task: CompletionTask) -> ResultStream:
+        """Queue a task. Raises InvalidRequest, ContextExceeded, QueueFull or Unavailable."""
+        self._check(task)
+        return self._queue.submit(task)
+
+    def _check(self, task: CompletionTask) -> None:
+        prompt = task.prompt
+        if len(prompt) == 0:
+            raise InvalidRequest("the prompt is empty: it has no token to continue from")
+        wrong = np.flatnonzero((prompt < 0) | (prompt >= self.info.n_vocab))
+        if len(wrong):
+            raise InvalidRequest(
+                f"prompt token {wrong[0]} is {prompt[wrong[0]]}, which is not in the vocabulary "
+                f"of {self.info.n_vocab} tokens"
+            )
+        if len(prompt) >= self.n_ctx_slot:
+            raise ContextExceeded(len(prompt), self.n_ctx_slot)
+        if not -1 <= task.id_slot < self.n_slots:
+            raise InvalidRequest(f"id_slot must be between -1 and {self.n_slots - 1}, but got {task.id_slot}")
+
+    async def snapshot(self) -> EngineSnapshot:
+        """The state of the slots, copied between two steps."""
+        return await self._queue.ask()
+
+    async def generate(
+        self,
+        prompt: str,
+        *,
+        sampling: SamplingParams = SamplingParams(),
+        n_predict: int = -1,
+        stop: Sequence[str] = (),
+    ) -> AsyncIterator[str]:
+        """Continue `prompt` and yield the text as it comes, without the stop string that ended it."""
+        tokens = await self.tokenize(prompt)
+        text = TextAssembler(self.vocab.pieces, stop)
+        async with self.submit(CompletionTask(tokens, sampling, n_predict)) as stream:
+            async for result in stream:
+                match result:
+                    case Tokens(ids):
+                        if piece := text.feed(ids):
+                            yield piece
+                        if text.stopped is not None:
+                            return
+                    case Finished():
+                        if rest := text.finish():
+                            yield rest
+
+    # --- text
+
+    async def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = True) -> NDArray[np.int32]:
+        """Token ids of `text`, int32[n]; long texts are done on another thread."""
+
+        def work() -> NDArray[np.int32]:
+            return self.vocab.tokenize(text, add_special=add_special, parse_special=parse_special)
+
+        return work() if len(text) <= LONG_TEXT else await asyncio.to_thread(work)
+
+    def detokenize(self, tokens: Sequence[int] | NDArray[np.int32], *, special: bool = True) -> str:
+        """Text of `tokens`; bytes that are not UTF-8 become U+FFFD. Raises InvalidRequest for unknown ids."""
+        ids = np.asarray(tokens, np.int64)
+        wrong = np.flatnonzero((ids < 0) | (ids >= self.info.n_vocab))
+        if len(wrong):
+            raise InvalidRequest(f"token {ids[wrong[0]]} is not in the vocabulary of {self.info.n_vocab} tokens")
+        return self.vocab.detokenize(ids.astype(np.int32), special=special).decode(errors="replace")
+
+
+def _load(
+    config: EngineConfig, on_progress: Callable[[float], None] | None
+) -> tuple[LlamaModel, LlamaDecoder, int]:
+    """Open the model and its context; on another thread, since it takes seconds."""
+    library.check_cpu()
+    model = LlamaModel(config.model, n_gpu_layers=config.n_gpu_layers, on_progress=on_progress)
+    try:
+        if not model.generates:
+            raise ModelError(f"{config.model} is not a decoder-only model: it cannot continue text")
+        n_slots, sizes = decide_sizes(config, model.info.n_ctx_train)
+        decoder = LlamaDecoder(model, sizes)
+        if config.warmup:
+            _warm_up(decoder, model)
+    except BaseException:
+        model.close()
+        raise
+    return model, decoder, n_slots
+
+
+def decide_sizes(config: EngineConfig, n_ctx_train: int) -> tuple[int, DecoderConfig]:
+    """Slots and the context's sizes, as llama-server decides them: (n_slots, sizes)."""
+    automatic = config.n_parallel < 0
+    n_slots = 4 if automatic else config.n_parallel
+    unified = automatic if config.kv_unified is None else config.kv_unified
+    if not 1 <= n_slots <= MAX_SLOTS:
+        raise InvalidRequest(f"--parallel must be between 1 and {MAX_SLOTS}, but got {n_slots}")
+    n_ctx = _round_up(config.n_ctx or n_ctx_train, 256)
+    n_batch = min(config.n_batch, n_ctx)
+    n_threads = config.n_threads if config.n_threads > 0 else cpu.physical_cores()
+    sizes = DecoderConfig(
+        n_ctx=n_ctx,
+        n_seq_max=n_slots,
+        n_batch=max(n_batch, n_slots),
+        n_ubatch=min(config.n_ubatch, n_batch),
+        n_threads=n_threads,
+        n_threads_batch=config.n_threads_batch if config.n_threads_batch > 0 else n_threads,
+        kv_unified=unified,
+    )
+    return n_slots, sizes
+
+
+def _round_up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+def _warm_up(decoder: LlamaDecoder, model: LlamaModel) -> None:
+    """Decode one token, so that the first request does not pay for touching the weights."""
+    batch = decoder.batch
+    batch.tokens[0] = max(model.vocab.bos, 0)
+    batch.positions[0], batch.outputs[0] = 0, 1
+    batch.set_sequence(0, 1, 0)
+    decoder.decode(1)
+    decoder.remove(0, 0)
+
+

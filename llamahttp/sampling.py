@@ -1,0 +1,121 @@
+"""Sampling: which path a request's parameters allow, and the candidates that can still win. Pure numpy.
+
+All paths give the token that libllama's own chain gives for the same seed; they differ in what they read of the logits:
+
+    GREEDY       the largest logit wins: one vectorised argmax over the rows of all slots
+    CANDIDATES   the chain begins by cutting to the top k: the few that can survive are found by block maxima
+    FULL         everything else reads the whole vocabulary, slots in parallel on a pool
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InvalidRequest
+from .task import SamplingParams
+
+MAX_CANDIDATES = 1024
+"""Above this, finding the candidates costs about as much as reading all."""
+
+N_BLOCKS_DEPTH = 64
+"""Logits a block: block j of n holds the logits j, j + n, j + 2n, ... so that maxima are taken over whole rows."""
+
+
+class Path(enum.Enum):
+    """How much of the logits a request needs to see."""
+
+    GREEDY = enum.auto()
+    CANDIDATES = enum.auto()
+    FULL = enum.auto()
+
+
+def check(params: SamplingParams, n_vocab: int) -> None:
+    """Raise InvalidRequest for what libllama would abort on or silently turn into nonsense."""
+    for name in ("temperature", "top_p", "min_p", "repeat_penalty", "frequency_penalty", "presence_penalty"):
+        value = getattr(params, name)
+        if not math.isfinite(value):
+            raise InvalidRequest(f"{name} must be a finite number, but got {value}")
+    if params.repeat_penalty <= 0:
+        raise InvalidRequest(f"repeat_penalty must be greater than 0, but got {params.repeat_penalty}")
+    for token, bias in params.logit_bias:
+        if not 0 <= token < n_vocab:
+            raise InvalidRequest(f"logit_bias: token {token} is not in the vocabulary of {n_vocab} tokens")
+        if math.isnan(bias) or bias == math.inf:
+            raise InvalidRequest(f"logit_bias: the bias of token {token} must be a number or -inf, but got {bias}")
+
+
+def choose_path(params: SamplingParams, n_special: int, n_vocab: int) -> Path:
+    """The cheapest path that is exact. `n_special`: tokens whose logits the chain changes before it cuts."""
+    if is_greedy(params) and not params.has_penalties and all(bias == -math.inf for _, bias in params.logit_bias):
+        return Path.GREEDY
+    n = n_candidates(params, n_special)
+    return Path.CANDIDATES if n <= min(MAX_CANDIDATES, n_vocab // N_BLOCKS_DEPTH) else Path.FULL
+
+
+def is_greedy(params: SamplingParams) -> bool:
+    """Whether the most likely token is taken, whatever truncation comes before."""
+    return params.temperature <= 0 or params.top_k == 1
+
+
+def n_candidates(params: SamplingParams, n_special: int) -> int:
+    """How many of the largest logits can still be among the top k after `n_special` logits were changed."""
+    if is_greedy(params):
+        return 1 + n_special
+    return params.top_k + n_special if params.top_k > 0 else MAX_CANDIDATES + 1
+
+
+def argmax(logits: NDArray[np.float32]) -> list[int]:
+    """The largest logit's token of each row of float32[n, n_vocab]. The first of equals wins, as in libllama."""
+    return [int(token) for token in logits.argmax(axis=1)]
+
+
+def argmax_without(row: NDArray[np.float32], banned: NDArray[np.int32]) -> int:
+    """The largest logit's token among those not in `banned`: float32[n_vocab] -> token."""
+    allowed = row.copy()
+    allowed[banned] = -np.inf
+    return int(allowed.argmax())
+
+
+def top_tokens(logits: NDArray[np.float32], n: int) -> list[NDArray[np.int32]]:
+    """For each row of float32[n_rows, n_vocab] the tokens, ascending, of at least its `n` largest logits.
+
+    There are never fewer, and more only where blocks hold several large ones. Needs n <= n_vocab // N_BLOCKS_DEPTH.
+    """
+    # row      [0 ..... n_blocks ..... 2 n_blocks ........ depth * n_blocks ... n_vocab)
+    # maxima   over the depth values at j, j + n_blocks, j + 2 n_blocks, ...       tail: compared one by one
+    n_rows, n_vocab = logits.shape
+    n_blocks = n_vocab // N_BLOCKS_DEPTH
+    n_whole = n_blocks * N_BLOCKS_DEPTH
+    blocks = logits[:, :n_whole].reshape(n_rows, N_BLOCKS_DEPTH, n_blocks)
+    maxima = blocks.max(axis=1)
+    # n blocks have a maximum of at least this, so at least n logits are not smaller
+    thresholds = np.partition(maxima, n_blocks - n, axis=1)[:, n_blocks - n]
+    return [
+        _at_least(blocks[i], maxima[i], logits[i, n_whole:], n_whole, thresholds[i]) for i in range(n_rows)
+    ]
+
+
+def _at_least(
+    blocks: NDArray[np.float32],
+    maxima: NDArray[np.float32],
+    tail: NDArray[np.float32],
+    n_whole: int,
+    threshold: np.float32,
+) -> NDArray[np.int32]:
+    columns = np.flatnonzero(maxima >= threshold)
+    depth, column = np.nonzero(blocks[:, columns] >= threshold)
+    tokens = depth * blocks.shape[1] + columns[column]
+    if len(tail):
+        tokens = np.concatenate((tokens, n_whole + np.flatnonzero(tail >= threshold)))
+    return np.asarray(tokens, np.int32)  # depth is the slow axis: ascending already
+
+
+def log_softmax_at(row: NDArray[np.float32], tokens: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Log probabilities of some tokens under the softmax over the whole row."""
+    largest = row.max()
+    normaliser = float(largest) + math.log(float(np.exp(row - largest).sum(dtype=np.float64)))
+    return row[tokens].astype(np.float64) - normaliser
