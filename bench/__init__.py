@@ -1,0 +1,1 @@
+"""Benchmarks: load on a running server, and models made for measuring. Not part of the installed package."""
