@@ -1,0 +1,1 @@
+"""The generator: dialogues written by grammars of our own."""
