@@ -1,0 +1,31 @@
+"""The HTTP side: requests in the dialects that clients speak, to tasks for the engine and back."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from . import admin, native, openai
+from .middleware import add_headers
+from .page import FILES, page
+
+
+def setup(app: web.Application) -> None:
+    """Add the routes. The application must also have `state.STATE` and `middleware.MIDDLEWARES`."""
+    app.on_response_prepare.append(add_headers)
+    router = app.router
+    for path in FILES:
+        router.add_get(path, page)
+    for prefix in ("", "/v1"):
+        router.add_get(f"{prefix}/health", admin.health)
+        router.add_get(f"{prefix}/models", openai.models)
+        router.add_post(f"{prefix}/chat/completions", openai.chat_completion)
+    router.add_get("/props", admin.props)
+    router.add_post("/props", admin.change_props)
+    router.add_get("/slots", admin.slots)
+    router.add_post("/slots/{id_slot}", admin.slot_action)
+    router.add_post("/completion", native.completion)
+    router.add_post("/completions", native.completion)
+    router.add_post("/v1/completions", openai.text_completion)
+    router.add_post("/tokenize", native.tokenize)
+    router.add_post("/detokenize", native.detokenize)
+    router.add_post("/apply-template", native.apply_template)

@@ -1,0 +1,125 @@
+"""Answers: what one task generates, from results of the engine to text and numbers for a dialect to show.
+
+Event loop only; one answer is one choice of one request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..queue import ResultStream
+from ..task import Finished, StopReason, Timings, TokenProbs, Tokens
+from ..text import TextAssembler
+from .schema import CompletionRequest
+
+
+class Answer:
+    """One answer while it grows. `take` each result of its stream, in order."""
+
+    def __init__(
+        self,
+        index: int,
+        id_prompt: int,
+        n_prompt: int,
+        stream: ResultStream,
+        request: CompletionRequest,
+        pieces: Sequence[bytes],
+        *,
+        prefix: str = "",
+        keeps_ids: bool = False,
+    ) -> None:
+        """`prefix`: text shown before what is generated. `keeps_ids`: the dialect shows token ids."""
+        self.index = index
+        self.id_prompt = id_prompt
+        self.n_prompt = n_prompt
+        self.stream = stream
+        self.ids: list[int] = []
+        """Every generated token, if the dialect shows ids or probabilities."""
+        self.probs: list[TokenProbs] = []
+        self.timings: Timings | None = None
+        self.finished: Finished | None = None
+        self.head = b""
+        self.tail = b""
+        """What surrounds the text in every chunk of this answer; the dialect's own."""
+        self.has_begun = False
+        """A chunk has been sent; the dialect's own."""
+        self.n_shown = 0
+        """Tokens of `ids` that a chunk has shown."""
+        self._assembler = TextAssembler(pieces, request.stop)
+        self._pieces = pieces
+        self._prefix = prefix
+        self._unsent_prefix = prefix
+        self._keeps_ids = keeps_ids or request.n_probs > 0
+        self._t_max_ms = request.t_max_predict_ms
+        self._is_stopped = request.n_predict == 0
+
+    def take(self, tokens: Tokens) -> str:
+        """Text that may go out now, perhaps none. Ends the task when a stop string or the time limit is hit."""
+        if self._is_stopped:
+            return ""
+        assembler = self._assembler
+        text = assembler.feed(tokens.ids)
+        self.timings = tokens.timings
+        if self._keeps_ids:
+            n_new = assembler.n_tokens - len(self.ids)
+            self.ids.extend(tokens.ids[:n_new])
+            self.probs.extend(tokens.probs[:n_new])
+        if assembler.stopped is not None or (self._t_max_ms > 0 and self._is_late(text, tokens)):
+            self._is_stopped = True
+            self.stream.stop(assembler.n_tokens)
+        if self._unsent_prefix:
+            text, self._unsent_prefix = self._unsent_prefix + text, ""
+        return text
+
+    def finish(self, finished: Finished) -> str:
+        """The rest of the text, when the task has ended."""
+        self.finished = finished
+        self.timings = finished.timings
+        rest, self._unsent_prefix = self._unsent_prefix + self._assembler.finish(), ""
+        return rest
+
+    def _is_late(self, text: str, tokens: Tokens) -> bool:
+        """As in llama-server only a new line ends an answer that took too long."""
+        return "\n" in text and tokens.timings.predicted_ms > self._t_max_ms
+
+    @property
+    def text(self) -> str:
+        return self._prefix + self._assembler.text
+
+    @property
+    def n_predicted(self) -> int:
+        """Tokens generated, those of a stop string included."""
+        return self._assembler.n_tokens
+
+    @property
+    def n_probs_shown(self) -> int:
+        """Tokens that have a part in the text: all, but for those that only a stop string has dropped."""
+        if self._assembler.stopped is None:
+            return len(self.ids)
+        n_left = len(self._assembler.text.encode())
+        for i, id_token in enumerate(self.ids):
+            if n_left <= 0:
+                return i
+            n_left -= len(self._pieces[id_token])
+        return len(self.ids)
+
+    @property
+    def stopping_word(self) -> str:
+        return self._assembler.stopped or ""
+
+    @property
+    def stop_type(self) -> str:
+        """Why the answer ended, in llama-server's words: eos, word or limit."""
+        if self._assembler.stopped is not None:
+            return "word"
+        return "eos" if self.finished is not None and self.finished.reason is StopReason.EOS else "limit"
+
+    @property
+    def finish_reason(self) -> str:
+        """The same in OpenAI's words: stop or length."""
+        return "length" if self.stop_type == "limit" else "stop"
+
+    @property
+    def is_truncated(self) -> bool:
+        """The context was full."""
+        return self.finished is not None and self.finished.reason is StopReason.CONTEXT

@@ -1,0 +1,218 @@
+"""Completions: from a decoded request to tasks, and from their results to the response, in any dialect.
+
+Event loop only. A dialect gives the shapes; what is common to all of them is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from aiohttp import web
+from numpy.typing import NDArray
+
+from ..errors import LlamaHTTPError
+from ..task import RANDOM_SEED, CompletionTask, Finished, PromptProgress, SamplingParams, Tokens
+from .answer import Answer
+from .body import json_response
+from .field import Bias
+from .schema import CompletionRequest
+from .sse import EventStream, error_event
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+Event = tuple[Answer, PromptProgress | Tokens | Finished]
+
+
+class Dialect(Protocol):
+    """The shapes of one API: bytes of events for streams, an object for whole answers."""
+
+    shows_ids: bool
+    """Chunks name the ids of their tokens."""
+
+    def begin(self, answer: Answer) -> None:
+        """Called once, before the first event of a streamed answer."""
+
+    def opening(self, answer: Answer) -> bytes:
+        """What precedes the first chunk of an answer."""
+
+    def progress(self, answer: Answer, progress: PromptProgress) -> bytes:
+        """How far the prompt is computed."""
+
+    def chunk(self, answer: Answer, text: str) -> bytes:
+        """New text of an answer, with what else is new since the last chunk."""
+
+    def ending(self, answer: Answer) -> bytes:
+        """The end of one answer."""
+
+    def done(self, answers: Sequence[Answer]) -> bytes:
+        """The end of the stream."""
+
+    def whole(self, answers: Sequence[Answer]) -> object:
+        """All answers in one JSON value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt's tokens, int32[n_prompt], and the text that its answers begin with."""
+
+    tokens: NDArray[np.int32]
+    prefix: str = ""
+
+
+async def respond(
+    http: web.Request, engine: Engine, request: CompletionRequest, prompts: Sequence[Prompt], dialect: Dialect
+) -> web.StreamResponse:
+    """Run every prompt `n_cmpl` times and answer. Leaving early, as when the client goes, cancels the tasks."""
+    sampling = await with_bias(engine, request.sampling, request.logit_bias)
+    async with AsyncExitStack() as stack:
+        answers: list[Answer] = []
+        for id_prompt, prompt in enumerate(prompts):
+            for i in range(request.n_cmpl):
+                task = make_task(request, prompt.tokens, with_seed(sampling, i))
+                stream = await stack.enter_async_context(engine.submit(task))
+                answers.append(
+                    Answer(
+                        len(answers),
+                        id_prompt,
+                        len(prompt.tokens),
+                        stream,
+                        request,
+                        engine.vocab.pieces,
+                        prefix=prompt.prefix,
+                        keeps_ids=dialect.shows_ids,
+                    )
+                )
+        if request.stream:
+            return await send_events(http, request, answers, dialect)
+        await collect(answers)
+    return json_response(dialect.whole(answers))
+
+
+def make_task(request: CompletionRequest, prompt: NDArray[np.int32], sampling: SamplingParams) -> CompletionTask:
+    """The engine's task. Whole answers come in one delivery unless their end is decided here, token by token.
+
+    A stream asks for progress even if the client does not: the headers go out with the first of it.
+    """
+    return CompletionTask(
+        prompt=prompt,
+        sampling=sampling,
+        n_predict=request.n_predict,
+        n_probs=request.n_probs,
+        stepwise=request.stream or bool(request.stop) or request.t_max_predict_ms > 0,
+        progress=request.stream,
+        cache_prompt=request.cache_prompt,
+        id_slot=request.id_slot,
+    )
+
+
+def with_seed(sampling: SamplingParams, i: int) -> SamplingParams:
+    """Sampling of the `i`-th answer to one prompt: a chosen seed counts up, so that the answers differ."""
+    if i == 0 or sampling.seed == RANDOM_SEED:
+        return sampling
+    return replace(sampling, seed=(sampling.seed + i) & 0xFFFFFFFF)
+
+
+async def with_bias(engine: Engine, sampling: SamplingParams, entries: Sequence[Bias]) -> SamplingParams:
+    """`sampling` with the biases of a request: texts become their tokens, ids of no token are dropped."""
+    bias: list[tuple[int, float]] = []
+    for token, value in entries:
+        if isinstance(token, str):
+            ids = await engine.tokenize(token, add_special=False, parse_special=False)
+            bias += [(int(id_token), value) for id_token in ids]
+        elif 0 <= token < engine.vocab.n_tokens:
+            bias.append((token, value))
+    return replace(sampling, logit_bias=tuple(bias)) if bias else sampling
+
+
+async def collect(answers: Sequence[Answer]) -> None:
+    """Let every answer come to its end."""
+    async with aclosing(merge(answers)) as events:
+        async for answer, result in events:
+            match result:
+                case Tokens():
+                    answer.take(result)
+                case Finished():
+                    answer.finish(result)
+
+
+async def send_events(
+    http: web.Request, request: CompletionRequest, answers: Sequence[Answer], dialect: Dialect
+) -> web.StreamResponse:
+    """Stream the answers. An error before the first result is raised, a later one becomes the last event."""
+    sse = EventStream(http, request.sse_ping_interval)
+    for answer in answers:
+        dialect.begin(answer)
+    try:
+        async with aclosing(merge(answers)) as events:
+            async for answer, result in events:
+                if not sse.is_open:
+                    await sse.open()
+                data = encode_result(dialect, answer, result, request.return_progress)
+                if data:
+                    sse.write(data)
+                    if sse.is_congested:
+                        await sse.drain()
+        sse.write(dialect.done(answers))
+    except LlamaHTTPError as error:
+        if not sse.is_open:
+            raise
+        sse.write(error_event(error))
+    finally:
+        sse.cancel_ping()
+    return await sse.close()
+
+
+def encode_result(
+    dialect: Dialect, answer: Answer, result: PromptProgress | Tokens | Finished, shows_progress: bool
+) -> bytes:
+    """The events that one result of the engine gives, perhaps none: while text is held back, or after the end."""
+    if isinstance(result, Tokens):
+        text = answer.take(result)
+        data = dialect.chunk(answer, text) if text else b""
+        if not answer.has_begun:
+            answer.has_begun = True
+            data = dialect.opening(answer) + data
+        return data
+    if isinstance(result, Finished):
+        rest = answer.finish(result)
+        has_news = rest or answer.n_shown < len(answer.ids)
+        data = dialect.chunk(answer, rest) if has_news else b""
+        opening = b"" if answer.has_begun else dialect.opening(answer)
+        return opening + data + dialect.ending(answer)
+    return dialect.progress(answer, result) if shows_progress else b""
+
+
+async def merge(answers: Sequence[Answer]) -> AsyncGenerator[Event, None]:
+    """The results of all answers as they come. Use with `aclosing`."""
+    if len(answers) == 1:
+        async for result in answers[0].stream:
+            yield answers[0], result
+        return
+    queue: asyncio.Queue[Event | asyncio.Task[None]] = asyncio.Queue()
+    pumps = [asyncio.create_task(_pump(answer, queue)) for answer in answers]
+    for pump in pumps:
+        pump.add_done_callback(queue.put_nowait)
+    n_running = len(pumps)
+    try:
+        while n_running:
+            item = await queue.get()
+            if isinstance(item, asyncio.Task):
+                item.result()  # raises what ended the answer, if not its proper end
+                n_running -= 1
+            else:
+                yield item
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+
+
+async def _pump(answer: Answer, queue: asyncio.Queue[Event | asyncio.Task[None]]) -> None:
+    async for result in answer.stream:
+        queue.put_nowait((answer, result))

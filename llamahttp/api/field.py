@@ -1,0 +1,229 @@
+"""Fields: one declared request parameter each, and a JSON body decoded by a table of them.
+
+Null is the same as absent, of several names for one parameter the first listed wins, integers are cut from fractions,
+and unknown keys are ignored: llama-server's rules. Pure.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InvalidRequest, NotSupported
+from .body import json_type
+
+INT32_MAX = 2**31 - 1
+FLOAT32_MAX = 3.4028234663852886e38
+
+Bias = tuple[int | str, float]
+"""A token id, or a text that stands for all its tokens, and what is added to the logits."""
+
+
+class Kind(enum.Enum):
+    """What a parameter's JSON value may be."""
+
+    INTEGER = enum.auto()
+    NUMBER = enum.auto()
+    BOOLEAN = enum.auto()
+    STRING = enum.auto()
+    STRINGS = enum.auto()
+    """A list of strings."""
+    ARRAY = enum.auto()
+    OBJECT = enum.auto()
+    STOP = enum.auto()
+    """A string or a list of strings; empty ones are dropped."""
+    BIAS = enum.auto()
+    """`[[token, bias], ...]` or `{token: bias}`."""
+    ANY = enum.auto()
+    """Read further on by the code that uses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One request parameter."""
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    aliases: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    soft: bool = False
+    """Values outside the limits are moved to the limit; otherwise they are refused."""
+    one_of: tuple[str, ...] = ()
+    """The strings that are allowed; none listed allows all."""
+    later: Callable[[Any], bool] | None = None
+    """True for a value that needs what this server does not have yet."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.aliases)
+
+
+class Table:
+    """Fields by each of their names, ready to decode bodies."""
+
+    def __init__(self, fields: Iterable[Field]) -> None:
+        self.fields = {field.name: field for field in fields}
+        self._defaults = {field.name: field.default for field in self.fields.values()}
+        self._by_name: dict[str, Field] = {}
+        for field in self.fields.values():
+            for name in field.names:
+                # a field's own name is stronger than another field's alias
+                if name == field.name or name not in self._by_name:
+                    self._by_name[name] = field
+
+    def decode(self, body: Mapping[str, object]) -> dict[str, Any]:
+        """Every field's value by its first name, defaults included.
+
+        Raises InvalidRequest for a wrong type or value, NotSupported for one that needs what is not there yet.
+        """
+        values = self._defaults.copy()
+        for name, value in body.items():
+            field = self._by_name.get(name)
+            if field is None or value is None or self._is_shadowed(field, name, body):
+                continue
+            values[field.name] = read(field, name, value)
+        return values
+
+    def _is_shadowed(self, field: Field, name: str, body: Mapping[str, object]) -> bool:
+        """Whether a name listed before `name` gives the field its value."""
+        if name == field.name:
+            return False
+        earlier = field.names[: field.names.index(name)]
+        return any(body.get(other) is not None and self._by_name[other] is field for other in earlier)
+
+
+def read(field: Field, name: str, value: object) -> Any:
+    """`value` as `field` wants it; `name` is what the client called it."""
+    result = _READERS[field.kind](field, name, value)
+    if field.one_of and result not in field.one_of:
+        raise InvalidRequest(f"Field '{name}': Value must be one of {', '.join(field.one_of)}, but got {result}")
+    if field.later is not None and field.later(result):
+        raise NotSupported(f"Field '{name}': this value needs a feature that this server does not have yet")
+    return result
+
+
+def wrong_type(name: str, expected: str, value: object) -> InvalidRequest:
+    return InvalidRequest(f"Field '{name}': type must be {expected}, but is {json_type(value)}")
+
+
+def out_of_range(name: str, low: float, high: float, value: float) -> InvalidRequest:
+    show = "{:f}".format if isinstance(value, float) else str
+    return InvalidRequest(
+        f"Field '{name}': Value must be between {show(low)} <= value <= {show(high)}, but got {show(value)}"
+    )
+
+
+def _limited(field: Field, name: str, value: float) -> float:
+    low = value if field.low is None else field.low
+    high = value if field.high is None else field.high
+    if low <= value <= high:
+        return value
+    if not field.soft:
+        raise out_of_range(name, low, high if field.high is not None else INT32_MAX, value)
+    return min(max(value, low), high)
+
+
+def _integer(field: Field, name: str, value: object) -> int:
+    if not isinstance(value, int | float):
+        raise wrong_type(name, "number", value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidRequest(f"Field '{name}': Value must be finite, but got {value}")
+    return int(_limited(field, name, int(value)))
+
+
+def _number(field: Field, name: str, value: object) -> float:
+    if not isinstance(value, int | float):
+        raise wrong_type(name, "number", value)
+    result = float(_limited(field, name, float(min(max(value, -1e308), 1e308))))
+    if abs(result) > FLOAT32_MAX:
+        raise InvalidRequest(f"Field '{name}': Value must be finite, but got {value:g}")
+    return result
+
+
+def _boolean(field: Field, name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise wrong_type(name, "boolean", value)
+    return value
+
+
+def _string(field: Field, name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(name, "string", value)
+    return value
+
+
+def _strings(field: Field, name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise wrong_type(name, "array of strings", value)
+    for item in value:
+        if not isinstance(item, str):
+            raise wrong_type(name, "array of strings", item)
+    return tuple(value)
+
+
+def _array(field: Field, name: str, value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise wrong_type(name, "array", value)
+    return value
+
+
+def _object(field: Field, name: str, value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise wrong_type(name, "object", value)
+    return value
+
+
+def _stop(field: Field, name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    return tuple(word for word in _strings(field, name, value) if word)
+
+
+def _bias(field: Field, name: str, value: object) -> tuple[Bias, ...]:
+    """Entries that make no sense are skipped, as in llama-server: clients send ids of other vocabularies."""
+    match value:
+        case list():
+            pairs = [tuple(entry) for entry in value if isinstance(entry, list) and len(entry) == 2]
+        case dict():
+            pairs = [(_token_id(key), bias) for key, bias in value.items()]
+        case _:
+            raise wrong_type(name, "array or object", value)
+    entries: list[Bias] = []
+    for token, bias in pairs:
+        if not isinstance(token, int | str) or isinstance(token, bool):
+            continue
+        if bias is False:
+            entries.append((token, -math.inf))
+        elif isinstance(bias, int | float) and bias is not True:
+            entries.append((token, float(bias)))
+    return tuple(entries)
+
+
+def _token_id(key: str) -> int | str:
+    """A key of a `logit_bias` object: an id when it is a decimal number, a text otherwise."""
+    digits = key.removeprefix("-")
+    return int(key) if digits.isascii() and digits.isdigit() and len(digits) < 12 else key
+
+
+def _any(field: Field, name: str, value: object) -> object:
+    return value
+
+
+_READERS: dict[Kind, Callable[[Field, str, Any], Any]] = {
+    Kind.INTEGER: _integer,
+    Kind.NUMBER: _number,
+    Kind.BOOLEAN: _boolean,
+    Kind.STRING: _string,
+    Kind.STRINGS: _strings,
+    Kind.ARRAY: _array,
+    Kind.OBJECT: _object,
+    Kind.STOP: _stop,
+    Kind.BIAS: _bias,
+    Kind.ANY: _any,
+}

@@ -1,0 +1,149 @@
+"""Fragments: the parts that answers of several dialects have in common. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..task import PromptProgress, SamplingParams, Timings, TokenProbs
+from .field import FLOAT32_MAX
+from .schema import NATIVE_TABLE, SAMPLERS
+
+if TYPE_CHECKING:
+    from .answer import Answer
+
+
+def timings(cost: Timings) -> dict[str, float]:
+    """The `timings` object. Speeds of the generation count from the first token, so one token has none."""
+    n_intervals = cost.n_predicted - 1
+    return {
+        "cache_n": cost.n_cached,
+        "prompt_n": cost.n_prompt,
+        "prompt_ms": cost.prompt_ms,
+        "prompt_per_token_ms": _ratio(cost.prompt_ms, cost.n_prompt),
+        "prompt_per_second": _ratio(1e3 * cost.n_prompt, cost.prompt_ms),
+        "predicted_n": cost.n_predicted,
+        "predicted_ms": cost.predicted_ms,
+        "predicted_per_token_ms": _ratio(cost.predicted_ms, n_intervals),
+        "predicted_per_second": _ratio(1e3 * n_intervals, cost.predicted_ms),
+    }
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if part > 0 and whole > 0 else 0.0
+
+
+def prompt_progress(progress: PromptProgress) -> dict[str, int]:
+    return {
+        "total": progress.n_prompt,
+        "cache": progress.n_cached,
+        "processed": progress.n_done,
+        "time_ms": int(progress.ms),
+    }
+
+
+def usage(answers: Iterable[Answer]) -> dict[str, object]:
+    """Tokens of all `answers` together; a prompt with several answers counts once."""
+    n_predicted = 0
+    prompts: dict[int, tuple[int, int]] = {}
+    for answer in answers:
+        n_predicted += answer.n_predicted
+        if answer.timings is not None:
+            prompts.setdefault(answer.id_prompt, (answer.n_prompt, answer.timings.n_cached))
+    n_prompt = sum(n for n, _ in prompts.values())
+    return {
+        "completion_tokens": n_predicted,
+        "prompt_tokens": n_prompt,
+        "total_tokens": n_predicted + n_prompt,
+        "prompt_tokens_details": {"cached_tokens": sum(n_cached for _, n_cached in prompts.values())},
+    }
+
+
+def token_probs(
+    ids: Sequence[int], probs: Sequence[TokenProbs], n_top: int, pieces: Sequence[bytes]
+) -> list[dict[str, object]]:
+    """One entry for each generated token: its own log probability and those of the `n_top` most likely ones."""
+    return [
+        _token(id_token, entry.logprob, pieces)
+        | {"top_logprobs": [_token(id_top, logprob, pieces) for id_top, logprob in entry.top[:n_top]]}
+        for id_token, entry in zip(ids, probs, strict=True)
+    ]
+
+
+def _token(id_token: int, logprob: float, pieces: Sequence[bytes]) -> dict[str, object]:
+    piece = pieces[id_token]
+    return {
+        "id": id_token,
+        "token": piece.decode("utf-8", "ignore"),
+        "bytes": list(piece),
+        # JSON has no infinity; llama-server sends the lowest float32 instead
+        "logprob": logprob if math.isfinite(logprob) else -FLOAT32_MAX,
+    }
+
+
+def generation_settings(
+    values: Mapping[str, Any], sampling: SamplingParams, *, brief: bool = False
+) -> dict[str, object]:
+    """Every parameter as it was used. `brief` leaves out the long ones, as `/props` and `/slots` do."""
+    settings: dict[str, object] = {"seed": sampling.seed}
+    settings.update((name, values[name]) for name in _SETTINGS)
+    settings["max_tokens"] = values["n_predict"]
+    if not brief:
+        settings["dry_sequence_breakers"] = values["dry_sequence_breakers"]
+        settings["stop"] = values["stop"]
+        settings["logit_bias"] = [
+            {"bias": bias if math.isfinite(bias) else None, "token": token} for token, bias in sampling.logit_bias
+        ]
+        settings |= {"grammar": "", "grammar_lazy": False, "grammar_triggers": [], "preserved_tokens": []}
+    return settings | {
+        "chat_format": "Content-only",
+        "reasoning_format": "none",
+        "reasoning_in_content": False,
+        "generation_prompt": "",
+        "samplers": SAMPLERS,
+        "speculative.types": "none",
+    }
+
+
+_SETTINGS = (
+    "temperature",
+    "dynatemp_range",
+    "dynatemp_exponent",
+    "top_k",
+    "top_p",
+    "min_p",
+    "top_n_sigma",
+    "xtc_probability",
+    "xtc_threshold",
+    "typical_p",
+    "repeat_last_n",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+    "adaptive_target",
+    "adaptive_decay",
+    "n_predict",
+    "n_keep",
+    "n_discard",
+    "ignore_eos",
+    "stream",
+    "n_probs",
+    "min_keep",
+    "timings_per_token",
+    "post_sampling_probs",
+    "backend_sampling",
+    "lora",
+)
+
+
+def default_settings() -> dict[str, object]:
+    """The settings of a request that sets none."""
+    return generation_settings(NATIVE_TABLE.decode({}), SamplingParams(), brief=True)

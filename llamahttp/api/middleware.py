@@ -1,0 +1,121 @@
+"""Middleware: errors to JSON, cross-origin rules, 503 while the model loads, API keys."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from .. import __version__
+from ..errors import BodyTooLarge, LlamaHTTPError, MethodNotAllowed, NotFound, QueueFull, Unauthorized, Unavailable
+from .body import error_body, json_response
+from .page import FILES
+from .state import LOADING, STATE
+
+log = logging.getLogger(__name__)
+
+PUBLIC = frozenset({"/health", "/v1/health", *FILES})
+"""Paths that need no API key."""
+
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Pages from these hosts may call the server."""
+
+RETRY_AFTER_S = 1
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error of a handler as JSON; the last place where an unexpected one is caught."""
+    try:
+        return await handler(request)
+    except LlamaHTTPError as error:
+        return refuse(request, error)
+    except web.HTTPNotFound:
+        return refuse(request, NotFound("File Not Found"))
+    except web.HTTPMethodNotAllowed as error:
+        response = refuse(request, MethodNotAllowed(f"{request.path} does not take {request.method}"))
+        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        return response
+    except web.HTTPRequestEntityTooLarge as error:
+        return refuse(request, BodyTooLarge(error.text or "the request body is too large"))
+    except (web.HTTPException, ConnectionError):
+        raise
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return refuse(request, LlamaHTTPError("internal error; the server's log has the details"))
+
+
+def refuse(request: web.Request, error: LlamaHTTPError) -> web.Response:
+    log.info("%s %s: %d %s", request.method, request.path, error.status, error)
+    response = json_response(error_body(error), error.status)
+    if isinstance(error, QueueFull):
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response
+
+
+@web.middleware
+async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer preflights, which carry no key, for any path and at any time."""
+    if request.method != "OPTIONS":
+        return await handler(request)
+    return web.Response(
+        headers={
+            "Access-Control-Allow-Credentials": "true",
+            "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
+            "Access-Control-Allow-Headers": "*",
+        }
+    )
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal `on_response_prepare`: headers of every response, streams included."""
+    response.headers["Server"] = f"llamahttp/{__version__}"
+    origin = request.headers.get("Origin")
+    if origin and is_local(origin):
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Vary"] = "Origin"
+
+
+def is_local(origin: str) -> bool:
+    try:
+        return urlsplit(origin).hostname in LOCAL_HOSTS
+    except ValueError:
+        return False
+
+
+@web.middleware
+async def loading(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Until the model is loaded only the page is served."""
+    state = request.app[STATE]
+    if state.error is not None and request.path not in FILES:
+        raise LlamaHTTPError("the model could not be loaded; the server's log says why")
+    if state.engine is None and request.path not in FILES:
+        raise Unavailable(LOADING)
+    return await handler(request)
+
+
+@web.middleware
+async def api_key(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """With keys configured, all but the public paths need one: `Authorization: Bearer K` or `X-Api-Key: K`."""
+    keys = request.app[STATE].config.api_keys
+    if keys and request.path not in PUBLIC and not is_known(given_key(request), keys):
+        raise Unauthorized("Invalid API Key")
+    return await handler(request)
+
+
+def given_key(request: web.Request) -> str:
+    given = request.headers.get("Authorization") or request.headers.get("X-Api-Key") or ""
+    return given.removeprefix("Bearer ")
+
+
+def is_known(given: str, keys: frozenset[str]) -> bool:
+    """Whether `given` is one of `keys`, in a time that does not tell how much of one it matches."""
+    encoded = given.encode("utf-8", "surrogateescape")
+    return sum([hmac.compare_digest(encoded, key.encode()) for key in keys]) > 0
+
+
+MIDDLEWARES = (errors, cors, loading, api_key)
+"""Outermost first."""

@@ -1,0 +1,216 @@
+"""Native: llama-server's own routes for text: completion, tokens, and the chat template alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from ..errors import InvalidRequest
+from ..task import PromptProgress
+from . import fragments
+from .answer import Answer
+from .body import encode, json_response, json_type, read_object
+from .chat import chat_prompt
+from .completion import Prompt, respond
+from .prompt import token_ids, tokenize_mixed, tokenize_prompts
+from .schema import NATIVE_TABLE, CompletionRequest, completion_request
+from .sse import event
+from .state import STATE, ServerState
+
+
+class NativeDialect:
+    """The shapes of `/completion`."""
+
+    shows_ids = True
+
+    def __init__(self, state: ServerState, request: CompletionRequest, prompts: Sequence[Prompt]) -> None:
+        self._engine = state.require_engine()
+        self._model = state.model_name
+        self._request = request
+        self._prompts = prompts
+        self._has_extras = request.timings_per_token or request.n_probs > 0
+
+    def begin(self, answer: Answer) -> None:
+        answer.head = b'data: {"index":%d,"content":' % answer.index
+
+    def opening(self, answer: Answer) -> bytes:
+        return b""
+
+    def chunk(self, answer: Answer, text: str) -> bytes:
+        shown, answer.n_shown = answer.n_shown, len(answer.ids)
+        extras = self._extras(answer, shown) if self._has_extras else b""
+        return b'%b%b,"tokens":%b,"stop":false,"id_slot":-1,"tokens_predicted":%d,"tokens_evaluated":%d%b}\n\n' % (
+            answer.head,
+            encode(text),
+            encode(answer.ids[shown:]),
+            answer.n_predicted,
+            answer.n_prompt,
+            extras,
+        )
+
+    def _extras(self, answer: Answer, shown: int) -> bytes:
+        """The optional members of a chunk that shows tokens from `shown` on."""
+        extras: dict[str, object] = {}
+        if self._request.timings_per_token and answer.timings is not None:
+            extras["timings"] = fragments.timings(answer.timings)
+        stop = answer.n_probs_shown
+        if self._request.n_probs and shown < stop:
+            extras["completion_probabilities"] = self._probs(answer, shown, stop)
+        return b"," + encode(extras)[1:-1] if extras else b""
+
+    def progress(self, answer: Answer, progress: PromptProgress) -> bytes:
+        return event(
+            {
+                "index": answer.index,
+                "content": "",
+                "tokens": [],
+                "stop": False,
+                "id_slot": -1,
+                "tokens_predicted": 0,
+                "tokens_evaluated": answer.n_prompt,
+                "prompt_progress": fragments.prompt_progress(progress),
+            }
+        )
+
+    def ending(self, answer: Answer) -> bytes:
+        return event(self._final(answer))
+
+    def done(self, answers: Sequence[Answer]) -> bytes:
+        return b""
+
+    def whole(self, answers: Sequence[Answer]) -> object:
+        results = [self._final(answer) for answer in answers]
+        return results[0] if len(results) == 1 else results
+
+    def _final(self, answer: Answer) -> dict[str, Any]:
+        """The last, or only, object of an answer. In a stream the text and the tokens have been sent before."""
+        request, finished, timings = self._request, answer.finished, answer.timings
+        assert finished is not None and timings is not None, "the answer has not ended"
+        whole = not request.stream
+        result: dict[str, Any] = {
+            "index": answer.index,
+            "content": answer.text if whole else "",
+            "tokens": answer.ids if whole and request.return_tokens else [],
+            "id_slot": finished.id_slot,
+            "stop": True,
+            "model": self._model,
+            "tokens_predicted": answer.n_predicted,
+            "tokens_evaluated": answer.n_prompt,
+            "generation_settings": fragments.generation_settings(request.values, answer.stream.task.sampling),
+            "prompt": self._engine.detokenize(self._prompts[answer.id_prompt].tokens),
+            "has_new_line": "\n" in answer.text,
+            "truncated": answer.is_truncated,
+            "stop_type": answer.stop_type,
+            "stopping_word": answer.stopping_word,
+            "tokens_cached": finished.n_past,
+            "timings": fragments.timings(timings),
+        }
+        if whole and request.n_probs:
+            result["completion_probabilities"] = self._probs(answer, 0, answer.n_probs_shown)
+        return pick(result, request.response_fields) if request.response_fields else result
+
+    def _probs(self, answer: Answer, start: int, stop: int) -> list[dict[str, object]]:
+        return fragments.token_probs(
+            answer.ids[start:stop], answer.probs[start:stop], self._request.n_top, self._engine.vocab.pieces
+        )
+
+
+def pick(result: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+    """The members at `paths`, each under the whole path; a missing one is left out."""
+    picked: dict[str, Any] = {}
+    for path in paths:
+        value: Any = result
+        for key in path.split("/"):
+            if not isinstance(value, dict) or key not in value:
+                break
+            value = value[key]
+        else:
+            picked[path] = value
+    return picked
+
+
+async def completion(http: web.Request) -> web.StreamResponse:
+    state = http.app[STATE]
+    engine = state.require_engine()
+    body = await read_object(http, state.config.max_body)
+    request = completion_request(NATIVE_TABLE, body, n_slots=engine.n_slots, n_predict=state.config.n_predict)
+    prompts = await read_prompts(state, body, echo=request.echo)
+    return await respond(http, engine, request, prompts, NativeDialect(state, request, prompts))
+
+
+async def read_prompts(state: ServerState, body: dict[str, object], *, echo: bool) -> list[Prompt]:
+    """The prompts of a body as tokens; with `echo` their answers begin with their text."""
+    engine = state.require_engine()
+    if "prompt" not in body:
+        raise InvalidRequest("'prompt' is required")
+    tokens = await tokenize_prompts(engine, body["prompt"])
+    return [Prompt(ids, engine.detokenize(ids, special=False) if echo else "") for ids in tokens]
+
+
+async def tokenize(http: web.Request) -> web.Response:
+    state = http.app[STATE]
+    engine = state.require_engine()
+    body = await read_object(http, state.config.max_body)
+    content = body.get("content")
+    if content is None:
+        return json_response({"tokens": []})
+    if not isinstance(content, str | list):
+        raise InvalidRequest(f"Field 'content': type must be string or array, but is {json_type(content)}")
+    ids = await tokenize_mixed(
+        engine,
+        content,
+        add_special=read_flag(body, "add_special", False),
+        parse_special=read_flag(body, "parse_special", True),
+    )
+    if not read_flag(body, "with_pieces", False):
+        return json_response({"tokens": ids.tolist()})
+    check_ids(ids.tolist(), engine.vocab.n_tokens)
+    pieces = engine.vocab.special_pieces
+    return json_response({"tokens": [{"id": i, "piece": show_piece(pieces[i])} for i in ids.tolist()]})
+
+
+def show_piece(piece: bytes) -> str | list[int]:
+    """A token's text, or its bytes where they are no text by themselves."""
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)
+
+
+async def detokenize(http: web.Request) -> web.Response:
+    state = http.app[STATE]
+    engine = state.require_engine()
+    body = await read_object(http, state.config.max_body)
+    tokens = body.get("tokens")
+    if tokens is None:
+        return json_response({"content": ""})
+    if not isinstance(tokens, list):
+        raise InvalidRequest(f"Field 'tokens': type must be array, but is {json_type(tokens)}")
+    check_ids(tokens, engine.vocab.n_tokens)
+    return json_response({"content": engine.detokenize(token_ids(tokens))})
+
+
+def check_ids(tokens: Sequence[object], n_vocab: int) -> None:
+    """Raises InvalidRequest for anything but ids of the vocabulary."""
+    for token in tokens:
+        if not isinstance(token, int) or isinstance(token, bool):
+            raise InvalidRequest(f"Field 'tokens': type must be array of numbers, but holds {json_type(token)}")
+        if not 0 <= token < n_vocab:
+            raise InvalidRequest(f"Field 'tokens': Value must be between 0 <= value < {n_vocab}, but got {token}")
+
+
+async def apply_template(http: web.Request) -> web.Response:
+    state = http.app[STATE]
+    body = await read_object(http, state.config.max_body)
+    return json_response({"prompt": chat_prompt(body, state.require_template()).text})
+
+
+def read_flag(body: dict[str, object], name: str, default: bool) -> bool:
+    value = body.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"Field '{name}': type must be boolean, but is {json_type(value)}")
+    return value

@@ -1,0 +1,287 @@
+"""OpenAI: `/v1/completions`, `/v1/chat/completions` and `/v1/models`, with llama-server's additions."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from ..errors import InvalidRequest, NotSupported
+from ..task import PromptProgress
+from . import fragments
+from .answer import Answer
+from .body import encode, json_response, read_object
+from .chat import chat_prompt
+from .completion import Prompt, respond
+from .native import read_prompts
+from .schema import CHAT_TABLE, TEXT_TABLE, CompletionRequest, completion_request
+from .sse import DONE, event
+from .state import STATE, ServerState
+
+ALPHABET = string.ascii_letters + string.digits
+
+
+def completion_id() -> str:
+    """A new id, which llama-server gives to both kinds of completion alike."""
+    return "chatcmpl-" + "".join(secrets.choice(ALPHABET) for _ in range(32))
+
+
+class OpenAIDialect:
+    """What text and chat completions have in common."""
+
+    shows_ids = False
+    chunk_object = ""
+    whole_object = ""
+
+    def __init__(self, state: ServerState, request: CompletionRequest) -> None:
+        engine = state.require_engine()
+        self._request = request
+        self._pieces = engine.vocab.pieces
+        self._ended: list[Answer] = []
+        self._has_extras = request.timings_per_token or request.n_probs > 0
+        self._stamp = {"created": int(time.time()), "model": state.model_name}
+        self._fingerprint = {"system_fingerprint": state.fingerprint}
+        self._id = {"id": completion_id()}
+
+    def envelope(self) -> dict[str, object]:
+        """The members beside `choices` that every chunk repeats, in this dialect's order."""
+        raise NotImplementedError
+
+    def logprobs(self, answer: Answer, start: int) -> dict[str, object] | None:
+        """Log probabilities of the tokens from `start` on; None if there are none to show."""
+        stop = answer.n_probs_shown
+        if not self._request.n_probs or start >= stop:
+            return None
+        ids, probs = answer.ids[start:stop], answer.probs[start:stop]
+        return {"content": fragments.token_probs(ids, probs, self._request.n_top, self._pieces)}
+
+    def timings_now(self, answer: Answer) -> dict[str, object]:
+        """`timings` for a chunk that wants them."""
+        if not self._request.timings_per_token or answer.timings is None:
+            return {}
+        return {"timings": fragments.timings(answer.timings)}
+
+    def totals(self, answers: Sequence[Answer]) -> dict[str, object]:
+        """What whole answers and last chunks say about all of them."""
+        return {"usage": fragments.usage(answers)}
+
+    def timings(self, answer: Answer) -> dict[str, object]:
+        assert answer.timings is not None, "the answer has not ended"
+        return {"timings": fragments.timings(answer.timings)}
+
+    def choice(self, answer: Answer) -> dict[str, object]:
+        """A whole answer as one of `choices`."""
+        raise NotImplementedError
+
+    def whole(self, answers: Sequence[Answer]) -> object:
+        return (
+            {"choices": [self.choice(answer) for answer in answers]}
+            | self._stamp
+            | self._fingerprint
+            | {"object": self.whole_object}
+            | self.totals(answers)
+            | self._id
+            | self.timings(answers[0])
+        )
+
+
+class TextDialect(OpenAIDialect):
+    """The shapes of `/v1/completions`."""
+
+    chunk_object = whole_object = "text_completion"
+
+    def envelope(self) -> dict[str, object]:
+        return self._stamp | self._fingerprint | {"object": self.chunk_object} | self._id
+
+    def choice(self, answer: Answer) -> dict[str, object]:
+        return {
+            "text": answer.text,
+            "index": answer.index,
+            "logprobs": self.logprobs(answer, 0),
+            "finish_reason": answer.finish_reason,
+        }
+
+    def begin(self, answer: Answer) -> None:
+        answer.head = b'data: {"choices":[{"text":'
+        answer.tail = b',"index":%d,"logprobs":null,"finish_reason":null}],%b}\n\n' % (
+            answer.index,
+            encode(self.envelope())[1:-1],
+        )
+
+    def opening(self, answer: Answer) -> bytes:
+        return b""
+
+    def progress(self, answer: Answer, progress: PromptProgress) -> bytes:
+        choice = {"text": "", "index": answer.index, "logprobs": None, "finish_reason": None}
+        report = {"prompt_progress": fragments.prompt_progress(progress)}
+        return event({"choices": [choice]} | self.envelope() | report)
+
+    def chunk(self, answer: Answer, text: str) -> bytes:
+        if not self._has_extras:
+            return b"%b%b%b" % (answer.head, encode(text), answer.tail)
+        logprobs, answer.n_shown = self.logprobs(answer, answer.n_shown), len(answer.ids)
+        choice = {"text": text, "index": answer.index, "logprobs": logprobs, "finish_reason": None}
+        return event({"choices": [choice]} | self.envelope() | self.timings_now(answer))
+
+    def ending(self, answer: Answer) -> bytes:
+        """Each answer's last chunk tells the usage so far, so the last of all has the whole."""
+        self._ended.append(answer)
+        choice = {"text": "", "index": answer.index, "logprobs": None, "finish_reason": answer.finish_reason}
+        return event(
+            {"choices": [choice]}
+            | self._stamp
+            | self._fingerprint
+            | {"object": self.chunk_object}
+            | self.totals(self._ended)
+            | self._id
+            | self.timings(answer)
+        )
+
+    def done(self, answers: Sequence[Answer]) -> bytes:
+        return DONE
+
+
+class ChatDialect(OpenAIDialect):
+    """The shapes of `/v1/chat/completions`."""
+
+    chunk_object = "chat.completion.chunk"
+    whole_object = "chat.completion"
+
+    def envelope(self) -> dict[str, object]:
+        stamp = self._stamp
+        return {"created": stamp["created"], **self._id, "model": stamp["model"], **self._fingerprint} | {
+            "object": self.chunk_object
+        }
+
+    def choice(self, answer: Answer) -> dict[str, object]:
+        choice: dict[str, object] = {
+            "finish_reason": answer.finish_reason,
+            "index": answer.index,
+            "message": {"role": "assistant", "content": answer.text},
+        }
+        logprobs = self.logprobs(answer, 0)
+        return choice | {"logprobs": logprobs} if logprobs else choice
+
+    def begin(self, answer: Answer) -> None:
+        answer.head = b'data: {"choices":[{"finish_reason":null,"index":%d,"delta":{"content":' % answer.index
+        answer.tail = b"}}],%b}\n\n" % encode(self.envelope())[1:-1]
+
+    def opening(self, answer: Answer) -> bytes:
+        return self._event(answer.index, {"role": "assistant", "content": None})
+
+    def progress(self, answer: Answer, progress: PromptProgress) -> bytes:
+        report = {"prompt_progress": fragments.prompt_progress(progress)}
+        return self._event(answer.index, {"role": "assistant", "content": None}, more=report)
+
+    def chunk(self, answer: Answer, text: str) -> bytes:
+        if not self._has_extras:
+            return b"%b%b%b" % (answer.head, encode(text), answer.tail)
+        logprobs, answer.n_shown = self.logprobs(answer, answer.n_shown), len(answer.ids)
+        extra = {"logprobs": logprobs} if logprobs else {}
+        return self._event(answer.index, {"content": text}, extra=extra, more=self.timings_now(answer))
+
+    def ending(self, answer: Answer) -> bytes:
+        self._ended.append(answer)
+        more = {} if self._request.include_usage else self.timings(answer)
+        return self._event(answer.index, {}, finish_reason=answer.finish_reason, more=more)
+
+    def done(self, answers: Sequence[Answer]) -> bytes:
+        """With `include_usage` a chunk without choices counts all answers together."""
+        if not self._request.include_usage:
+            return DONE
+        last = self.totals(answers) | self.timings(self._ended[-1])
+        return event({"choices": []} | self.envelope() | last) + DONE
+
+    def _event(
+        self,
+        index: int,
+        delta: dict[str, object],
+        *,
+        finish_reason: str | None = None,
+        extra: Mapping[str, object] = {},
+        more: Mapping[str, object] = {},
+    ) -> bytes:
+        """A chunk: `extra` goes into its choice, `more` beside it."""
+        choice = {"finish_reason": finish_reason, "index": index, "delta": delta, **extra}
+        return event({"choices": [choice], **self.envelope(), **more})
+
+
+async def text_completion(http: web.Request) -> web.StreamResponse:
+    state = http.app[STATE]
+    engine = state.require_engine()
+    body = await read_object(http, state.config.max_body)
+    request = completion_request(TEXT_TABLE, body, n_slots=engine.n_slots, n_predict=state.config.n_predict)
+    check_text_values(request.values)
+    prompts = await read_prompts(state, body, echo=request.echo)
+    return await respond(http, engine, request, prompts, TextDialect(state, request))
+
+
+def check_text_values(values: Mapping[str, Any]) -> None:
+    """Raises for what OpenAI's completions allow and this server does not do."""
+    if values["best_of"] > values["n_cmpl"]:
+        raise NotSupported("Field 'best_of': choosing among more answers than 'n' is not supported")
+    if values["echo"] and values["n_probs"]:
+        raise InvalidRequest("Field 'echo': log probabilities of the prompt are not supported")
+
+
+async def chat_completion(http: web.Request) -> web.StreamResponse:
+    state = http.app[STATE]
+    engine = state.require_engine()
+    body = await read_object(http, state.config.max_body)
+    request = completion_request(CHAT_TABLE, body, n_slots=engine.n_slots, n_predict=state.config.n_predict)
+    chat = chat_prompt(body, state.require_template())
+    tokens = await engine.tokenize(chat.text)
+    prompt = Prompt(tokens, chat.prefill if request.echo else "")
+    return await respond(http, engine, request, [prompt], ChatDialect(state, request))
+
+
+async def models(http: web.Request) -> web.Response:
+    """The one model, in Ollama's and in OpenAI's shape."""
+    state = http.app[STATE]
+    engine = state.require_engine()
+    name, info = state.model_name, engine.info
+    details = {
+        "parent_model": "",
+        "format": "gguf",
+        "family": "",
+        "families": [""],
+        "parameter_size": "",
+        "quantization_level": "",
+    }
+    ollama = {
+        "name": name,
+        "model": name,
+        "modified_at": "",
+        "size": "",
+        "digest": "",
+        "type": "model",
+        "description": "",
+        "tags": [""],
+        "capabilities": ["completion"],
+        "parameters": "",
+        "details": details,
+    }
+    meta = {
+        "vocab_type": info.vocab_type,
+        "n_vocab": info.n_vocab,
+        "n_ctx": engine.n_ctx_slot,
+        "n_ctx_train": info.n_ctx_train,
+        "n_embd": info.n_embd,
+        "n_params": info.n_params,
+        "size": info.n_bytes,
+        "ftype": info.ftype,
+    }
+    model = {
+        "id": name,
+        "aliases": [name],
+        "tags": [],
+        "object": "model",
+        "created": state.created,
+        "owned_by": "llamahttp",
+        "meta": meta,
+    }
+    return json_response({"models": [ollama], "object": "list", "data": [model]})

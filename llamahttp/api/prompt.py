@@ -1,0 +1,82 @@
+"""Prompts: the forms that `prompt` may have in JSON, to token ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ContextExceeded, InvalidRequest, NotSupported
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+FORMS = (
+    '"prompt" elements must be a string, a list of tokens, a JSON object containing a prompt string, '
+    "or a list of mixed strings & tokens."
+)
+
+
+def split_prompts(value: object) -> list[object]:
+    """The prompts in a request's `prompt`: a list is one prompt when it holds a number, else a list of prompts."""
+    if not isinstance(value, list):
+        return [value]
+    if not value:
+        raise InvalidRequest('"prompt" must not be empty')
+    return [value] if any(isinstance(item, int | float) for item in value) else value
+
+
+async def tokenize_prompts(engine: Engine, value: object) -> list[NDArray[np.int32]]:
+    """Token ids of each prompt, int32[n_prompt]. Raises InvalidRequest, and ContextExceeded for lists that are too
+    long by their length alone."""
+    prompts = split_prompts(value)
+    most = engine.config.queue_size
+    if len(prompts) > most:
+        raise InvalidRequest(f'"prompt" holds {len(prompts)} prompts, but at most {most} can wait at once')
+    return [await tokenize_prompt(engine, prompt) for prompt in prompts]
+
+
+async def tokenize_prompt(engine: Engine, value: object) -> NDArray[np.int32]:
+    """Token ids of one prompt: a string, ids, both mixed, or an object that holds one of these."""
+    match value:
+        case {"multimodal_data": _}:
+            raise NotSupported("Multimodal data provided, but this server does not support multimodal requests.")
+        case {"prompt_string": inner}:
+            return await tokenize_mixed(engine, inner, add_special=True, parse_special=True)
+        case str() | list():
+            return await tokenize_mixed(engine, value, add_special=True, parse_special=True)
+        case _:
+            raise InvalidRequest(FORMS)
+
+
+async def tokenize_mixed(engine: Engine, value: object, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
+    """Token ids of a string or of a list of strings and ids. Only a string at the beginning gets BOS."""
+    if isinstance(value, str):
+        return await engine.tokenize(value, add_special=add_special, parse_special=parse_special)
+    if not isinstance(value, list):
+        raise InvalidRequest(FORMS)
+    if value and len(value) > engine.n_ctx_slot and isinstance(value[0], int):
+        raise ContextExceeded(len(value), engine.n_ctx_slot)
+    parts: list[NDArray[np.int32]] = []
+    ids: list[Any] = []
+    for i, item in enumerate(value):
+        if isinstance(item, str):
+            parts += [
+                token_ids(ids),
+                await engine.tokenize(item, add_special=add_special and i == 0, parse_special=parse_special),
+            ]
+            ids = []
+        elif isinstance(item, int) and not isinstance(item, bool):
+            ids.append(item)
+        else:
+            raise InvalidRequest(FORMS)
+    return np.concatenate([*parts, token_ids(ids)])
+
+
+def token_ids(ids: list[int]) -> NDArray[np.int32]:
+    """Ids from JSON. Raises InvalidRequest for what no vocabulary can hold."""
+    try:
+        return np.array(ids, dtype=np.int32)
+    except OverflowError:
+        raise InvalidRequest("Prompt contains invalid tokens") from None

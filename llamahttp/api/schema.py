@@ -1,0 +1,357 @@
+"""Schema: the tables of request parameters with llama-server's names, limits and defaults, and what they decode to.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InvalidRequest
+from ..task import RANDOM_SEED, SamplingParams
+from .field import FLOAT32_MAX, INT32_MAX, Bias, Field, Kind, Table, out_of_range, wrong_type
+
+SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
+SAMPLER_CODES = "edskypmxt"
+REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
+
+
+def _is_set(value: Any) -> bool:
+    return bool(value)
+
+
+def _is_positive(value: float) -> bool:
+    return value > 0
+
+
+COMPLETION: tuple[Field, ...] = (
+    # --- the answer
+    Field("stream", Kind.BOOLEAN, False, "Send the answer as server-sent events, as it is generated."),
+    Field("stream_options", Kind.OBJECT, {}, "`include_usage`: end a stream with a chunk that tells the usage."),
+    Field(
+        "n_predict",
+        Kind.INTEGER,
+        -1,
+        "Most tokens to generate; -1 is no limit but the context.",
+        aliases=("max_completion_tokens", "max_tokens"),
+        low=-1,
+        high=INT32_MAX,
+    ),
+    Field(
+        "n_cmpl",
+        Kind.INTEGER,
+        1,
+        "Answers to generate for each prompt; at most the number of slots.",
+        aliases=("n",),
+        low=1,
+    ),
+    Field("stop", Kind.STOP, (), "Texts that end the answer; they are not part of it."),
+    Field(
+        "t_max_predict_ms",
+        Kind.INTEGER,
+        -1,
+        "Milliseconds after which the answer ends with its next line.",
+        low=-1,
+        high=2**63 - 1,
+    ),
+    Field(
+        "n_indent",
+        Kind.INTEGER,
+        0,
+        "Least indentation of each line of the answer, in characters.",
+        low=0,
+        high=INT32_MAX,
+        later=_is_positive,
+    ),
+    Field("echo", Kind.BOOLEAN, False, "Begin the answer with the prompt; in a chat with the prefilled part."),
+    Field("return_tokens", Kind.BOOLEAN, False, "Native route: also give the ids of the generated tokens."),
+    Field("return_progress", Kind.BOOLEAN, False, "Streams: also tell how far the prompt is computed."),
+    Field("timings_per_token", Kind.BOOLEAN, False, "Streams: timings in every chunk."),
+    Field("response_fields", Kind.STRINGS, (), "Native route: keys to give, `a/b` reaching into objects."),
+    Field(
+        "sse_ping_interval",
+        Kind.INTEGER,
+        30,
+        "Seconds of silence before a stream gets a comment; -1 is never.",
+        low=-1,
+        high=INT32_MAX,
+    ),
+    Field("verbose", Kind.BOOLEAN, False, "Accepted for llama-server's sake; without effect."),
+    # --- where and how it runs
+    Field("cache_prompt", Kind.BOOLEAN, True, "Reuse what a slot already holds of this prompt."),
+    Field("id_slot", Kind.INTEGER, -1, "Run in this slot; -1 takes the best one that is free.", low=-1),
+    Field(
+        "n_cache_reuse",
+        Kind.INTEGER,
+        0,
+        "Least length of moved parts of the prompt to reuse.",
+        low=0,
+        high=INT32_MAX,
+        later=_is_positive,
+    ),
+    Field("n_keep", Kind.INTEGER, 0, "Prompt tokens to keep when the context is shifted.", low=-1, high=INT32_MAX),
+    Field(
+        "n_discard", Kind.INTEGER, 0, "Tokens to drop when the context is shifted; 0 is half.", low=0, high=INT32_MAX
+    ),
+    Field("lora", Kind.ARRAY, [], "Adapters with their scales.", later=_is_set),
+    # --- sampling
+    Field("seed", Kind.INTEGER, RANDOM_SEED, "Seed of the random numbers; -1 is a different one each time."),
+    Field(
+        "temperature",
+        Kind.NUMBER,
+        0.8,
+        "Spread of the choice; 0 takes the most likely token.",
+        low=0.0,
+        high=math.inf,
+        soft=True,
+    ),
+    Field("top_k", Kind.INTEGER, 40, "Choose among this many tokens; 0 is all.", low=0, high=INT32_MAX, soft=True),
+    Field(
+        "top_p",
+        Kind.NUMBER,
+        0.95,
+        "Choose among the tokens that have this much probability together.",
+        low=0.0,
+        high=1.0,
+        soft=True,
+    ),
+    Field(
+        "min_p",
+        Kind.NUMBER,
+        0.05,
+        "Least probability, relative to the most likely token's.",
+        low=0.0,
+        high=1.0,
+        soft=True,
+    ),
+    Field("min_keep", Kind.INTEGER, 0, "Tokens that every cut leaves.", low=0, high=INT32_MAX),
+    Field("repeat_last_n", Kind.INTEGER, 64, "Tokens looked back for repetition; 0 is off.", low=0, high=INT32_MAX),
+    Field("repeat_penalty", Kind.NUMBER, 1.0, "Divides the logits of repeated tokens; 1 is off."),
+    Field("frequency_penalty", Kind.NUMBER, 0.0, "Taken from a token's logit for each time it was used."),
+    Field("presence_penalty", Kind.NUMBER, 0.0, "Taken from a token's logit once it was used."),
+    Field("logit_bias", Kind.BIAS, (), "Added to logits; `false` forbids. Tokens by id, or by text."),
+    Field("ignore_eos", Kind.BOOLEAN, False, "Never choose a token that ends the answer."),
+    Field(
+        "n_probs",
+        Kind.INTEGER,
+        0,
+        "Give the log probabilities of this many tokens at each place.",
+        aliases=("logprobs",),
+        low=0,
+        high=INT32_MAX,
+        soft=True,
+    ),
+    # --- sampling that is not there yet; the values that switch it off are accepted
+    Field("post_sampling_probs", Kind.BOOLEAN, False, "Probabilities after the sampling chain.", later=_is_set),
+    Field("backend_sampling", Kind.BOOLEAN, False, "Sample on the device.", later=_is_set),
+    Field("dynatemp_range", Kind.NUMBER, 0.0, "Range of the dynamic temperature; 0 is off.", later=_is_positive),
+    Field("dynatemp_exponent", Kind.NUMBER, 1.0, "Exponent of the dynamic temperature."),
+    Field(
+        "top_n_sigma", Kind.NUMBER, -1.0, "Standard deviations kept below the top logit; -1 is off.", later=_is_positive
+    ),
+    Field("typical_p", Kind.NUMBER, 1.0, "Locally typical sampling; 1 is off.", later=lambda value: value < 1),
+    Field(
+        "xtc_probability",
+        Kind.NUMBER,
+        0.0,
+        "Chance of removing top tokens; 0 is off.",
+        low=0.0,
+        high=1.0,
+        soft=True,
+        later=_is_positive,
+    ),
+    Field("xtc_threshold", Kind.NUMBER, 0.1, "Probability above which XTC removes.", low=0.0, high=1.0, soft=True),
+    Field("dry_multiplier", Kind.NUMBER, 0.0, "Strength of the DRY penalty; 0 is off.", later=lambda value: value != 0),
+    Field("dry_base", Kind.NUMBER, 1.75, "Base of the DRY penalty."),
+    Field("dry_allowed_length", Kind.INTEGER, 2, "Repetition that DRY leaves alone.", low=0, high=INT32_MAX),
+    Field("dry_penalty_last_n", Kind.INTEGER, 64, "Tokens that DRY looks back.", low=0, high=INT32_MAX),
+    Field("dry_sequence_breakers", Kind.STRINGS, ("\n", ":", '"', "*"), "Texts that DRY does not look across."),
+    Field("mirostat", Kind.INTEGER, 0, "Mirostat 1 or 2; 0 is off.", low=0, high=2, soft=True, later=_is_positive),
+    Field("mirostat_tau", Kind.NUMBER, 5.0, "Target entropy of Mirostat."),
+    Field("mirostat_eta", Kind.NUMBER, 0.1, "Learning rate of Mirostat."),
+    Field(
+        "adaptive_target",
+        Kind.NUMBER,
+        -1.0,
+        "Target of adaptive sampling; below 0 is off.",
+        low=-FLOAT32_MAX,
+        high=1.0,
+        soft=True,
+        later=lambda value: value >= 0,
+    ),
+    Field("adaptive_decay", Kind.NUMBER, 0.9, "Decay of adaptive sampling.", low=0.0, high=0.99),
+    Field(
+        "samplers",
+        Kind.ANY,
+        None,
+        "Order of the samplers, as names or as codes.",
+        later=lambda value: value != SAMPLER_CODES and value != list(SAMPLERS),
+    ),
+    # --- constraints that are not there yet
+    Field("grammar", Kind.STRING, "", "A GBNF grammar that the answer follows.", later=_is_set),
+    Field(
+        "json_schema", Kind.ANY, None, "A JSON Schema that the answer follows.", later=lambda value: value is not None
+    ),
+    Field(
+        "reasoning_budget_tokens",
+        Kind.INTEGER,
+        -1,
+        "Most tokens of reasoning; -1 is no limit.",
+        aliases=("thinking_budget_tokens",),
+        low=-1,
+        high=INT32_MAX,
+        later=lambda value: value >= 0,
+    ),
+    Field("reasoning_control", Kind.BOOLEAN, False, "Let reasoning be ended from outside.", later=_is_set),
+    Field(
+        "reasoning_format",
+        Kind.STRING,
+        "none",
+        "Where reasoning goes; `none` leaves it in the content.",
+        one_of=REASONING_FORMATS,
+        later=lambda value: value.startswith("deepseek"),
+    ),
+)
+"""Parameters of every route that generates text."""
+
+TEXT: tuple[Field, ...] = (
+    Field("suffix", Kind.STRING, "", "Text after the answer.", later=_is_set),
+    Field("best_of", Kind.INTEGER, 1, "Answers to choose from; more than `n` are not supported.", low=1, high=20),
+)
+"""Further parameters of `/v1/completions`."""
+
+CHAT: tuple[Field, ...] = (
+    Field("logprobs", Kind.BOOLEAN, False, "Give log probabilities."),
+    Field(
+        "top_logprobs", Kind.INTEGER, None, "Give them for this many of the most likely tokens.", low=0, high=INT32_MAX
+    ),
+    Field("tools", Kind.ARRAY, [], "Functions that the model may call."),
+    Field("tool_choice", Kind.ANY, "auto", "`auto`, `none`, `required`, or a function."),
+    Field("parallel_tool_calls", Kind.BOOLEAN, True, "Whether one answer may call several functions."),
+    Field("response_format", Kind.OBJECT, {}, "`{type: text}`."),
+    Field("add_generation_prompt", Kind.BOOLEAN, None, "End the prompt with the beginning of an answer."),
+    Field("continue_final_message", Kind.ANY, None, "Continue the last message instead of answering it."),
+    Field("chat_template_kwargs", Kind.OBJECT, {}, "Further variables for the chat template."),
+    Field("reasoning_effort", Kind.STRING, None, "How much to think; `none` switches thinking off."),
+)
+"""Further parameters of `/v1/chat/completions`; `logprobs` is a boolean there."""
+
+
+NATIVE_TABLE = Table(COMPLETION)
+TEXT_TABLE = Table((*COMPLETION, *TEXT))
+CHAT_TABLE = Table((*COMPLETION, *CHAT))
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """A decoded request of any route that generates text."""
+
+    sampling: SamplingParams
+    """Without `logit_bias`, whose texts have yet to become tokens."""
+    logit_bias: tuple[Bias, ...]
+    stream: bool
+    include_usage: bool
+    n_predict: int
+    n_cmpl: int
+    n_probs: int
+    """What the engine computes; `n_top` of them are shown."""
+    n_top: int
+    stop: tuple[str, ...]
+    t_max_predict_ms: int
+    cache_prompt: bool
+    id_slot: int
+    echo: bool
+    return_tokens: bool
+    return_progress: bool
+    timings_per_token: bool
+    sse_ping_interval: int
+    response_fields: tuple[str, ...]
+    values: Mapping[str, Any]
+    """Every value of the table, for `generation_settings`."""
+
+
+def completion_request(
+    table: Table, body: Mapping[str, object], *, n_slots: int, n_predict: int = -1
+) -> CompletionRequest:
+    """Decode `body`. `n_slots` bounds `n`; `n_predict` is the server's own limit, -1 for none."""
+    values = table.decode(body)
+    if values["n_cmpl"] > n_slots:
+        name = "n_cmpl" if body.get("n_cmpl") is not None else "n"
+        raise out_of_range(name, 1, n_slots, values["n_cmpl"])
+    if values["repeat_penalty"] <= 0:
+        raise InvalidRequest(
+            f"Field 'repeat_penalty': Value must be greater than 0, but got {values['repeat_penalty']:g}"
+        )
+    n_probs, n_top = _probabilities(values)
+    values["n_predict"] = _least(values["n_predict"], n_predict)
+    return CompletionRequest(
+        sampling=_sampling(values),
+        logit_bias=values["logit_bias"],
+        stream=values["stream"],
+        include_usage=_include_usage(values["stream_options"]),
+        n_predict=values["n_predict"],
+        n_cmpl=values["n_cmpl"],
+        n_probs=n_probs,
+        n_top=n_top,
+        stop=values["stop"],
+        t_max_predict_ms=values["t_max_predict_ms"],
+        cache_prompt=values["cache_prompt"],
+        id_slot=values["id_slot"],
+        echo=values["echo"],
+        return_tokens=values["return_tokens"],
+        return_progress=values["return_progress"],
+        timings_per_token=values["timings_per_token"],
+        sse_ping_interval=values["sse_ping_interval"],
+        response_fields=values["response_fields"],
+        values=values,
+    )
+
+
+def _sampling(values: Mapping[str, Any]) -> SamplingParams:
+    return SamplingParams(
+        seed=values["seed"] & 0xFFFFFFFF,
+        temperature=values["temperature"],
+        top_k=values["top_k"],
+        top_p=values["top_p"],
+        min_p=values["min_p"],
+        min_keep=values["min_keep"],
+        repeat_last_n=values["repeat_last_n"],
+        repeat_penalty=values["repeat_penalty"],
+        frequency_penalty=values["frequency_penalty"],
+        presence_penalty=values["presence_penalty"],
+        ignore_eos=values["ignore_eos"],
+    )
+
+
+def _probabilities(values: Mapping[str, Any]) -> tuple[int, int]:
+    """How many log probabilities to compute, and how many of them to show in `top_logprobs`.
+
+    A chat asks with `logprobs: true`; without `top_logprobs` only the chosen token's own is shown.
+    """
+    if "top_logprobs" not in values:
+        return values["n_probs"], values["n_probs"]
+    n_top = values["top_logprobs"]
+    if values["logprobs"]:
+        return max(1, n_top or 0), n_top or 0
+    if n_top is not None:
+        raise InvalidRequest("top_logprobs requires logprobs to be set to true")
+    return values["n_probs"], values["n_probs"]
+
+
+def _include_usage(options: Mapping[str, object]) -> bool:
+    value = options.get("include_usage")
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise wrong_type("stream_options.include_usage", "boolean", value)
+    return value
+
+
+def _least(wanted: int, limit: int) -> int:
+    """The smaller of two numbers of tokens of which -1 is infinite."""
+    if wanted < 0 or limit < 0:
+        return max(wanted, limit)
+    return min(wanted, limit)

@@ -1,0 +1,58 @@
+"""State: what the handlers share, kept in the aiohttp application. Event loop only."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from ..config import ServerConfig
+from ..errors import Unavailable
+
+if TYPE_CHECKING:
+    from ..chat_template import ChatTemplate
+    from ..engine import Engine
+    from ..errors import StartupError
+
+LOADING = "Loading model"
+
+
+@dataclass
+class ServerState:
+    """Filled by `app`: `engine` and `template` appear when the model is loaded, `error` when it cannot be."""
+
+    config: ServerConfig
+    engine: Engine | None = None
+    template: ChatTemplate | None = None
+    error: StartupError | None = None
+    progress: float = 0.0
+    """How much of the model is loaded, 0 to 1."""
+    created: int = field(default_factory=lambda: int(time.time()))
+    """Unix time of the start, which `/v1/models` shows."""
+
+    @property
+    def model_name(self) -> str:
+        """The name that clients see: the alias, or the file's name with its extension as llama-server shows it."""
+        return self.config.alias or self.config.engine.model.name
+
+    @property
+    def fingerprint(self) -> str:
+        """`system_fingerprint`: the version of libllama, such as `b8505-0c1e570`."""
+        return self.require_engine().library.replace(" (", "-").rstrip(")")
+
+    def require_engine(self) -> Engine:
+        """The engine. Raises Unavailable while the model loads."""
+        if self.engine is None:
+            raise Unavailable(LOADING)
+        return self.engine
+
+    def require_template(self) -> ChatTemplate:
+        """The chat template. Raises Unavailable while the model loads."""
+        if self.template is None:
+            raise Unavailable(LOADING)
+        return self.template
+
+
+STATE = web.AppKey("state", ServerState)
