@@ -246,7 +246,7 @@ def test_variables_without_a_meaning_are_found() -> None:
 
 def test_the_readme_shows_the_table() -> None:
     shown = re.search(r"<!-- flags -->\n(.*?)<!-- /flags -->", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert shown and shown[1] == flags.markdown_table(), "python -m llamahttp.flags > ... writes the table anew"
+    assert shown and shown[1] == flags.markdown_table(), "run scripts/write_flag_table.py"
 
 
 def test_help_imports_nothing_heavy() -> None:

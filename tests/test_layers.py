@@ -1,0 +1,153 @@
+"""Layers: which module may import which. The table is the architecture; a new file is one new row.
+
+A module may import the modules in the rows above its own, and of the words in `SPECIAL` those that its row names.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "llamahttp"
+
+SPECIAL = {
+    # packages
+    *("aiohttp", "concurrent", "ctypes", "jinja2", "jsonschema", "msgspec", "multiprocessing", "prometheus_client"),
+    *("signal", "socket", "subprocess", "threading", "uvloop"),
+    # attributes: other ways to a thread, and the outside world
+    *("argv", "call_soon_threadsafe", "environ", "getenv", "run_in_executor", "to_thread"),
+}
+
+TABLE: tuple[tuple[str, str], ...] = (
+    # module, words of SPECIAL that it may use
+    ("llamahttp", ""),
+    ("errors", ""),
+    ("config", ""),
+    ("flags", ""),
+    ("log", "environ"),  # NO_COLOR and TERM
+    ("listen", "socket"),
+    ("task", ""),
+    ("text", ""),
+    ("queue", "threading call_soon_threadsafe"),
+    ("abc", ""),
+    ("sampling", ""),
+    ("slot", ""),
+    ("schedule", ""),
+    ("context", "threading"),
+    ("binding", ""),
+    ("binding.structs", "ctypes"),
+    ("binding.functions", "ctypes"),
+    ("binding.abi", "ctypes argv"),  # run as a program by build_lib.sh
+    ("binding.cpu", ""),
+    ("binding.library", "ctypes environ subprocess threading"),
+    ("binding.model", "ctypes"),
+    ("binding.decoder", "ctypes"),
+    ("binding.sampler", "ctypes concurrent"),  # the pool that samples slots in parallel
+    ("binding.selftest", "ctypes argv"),  # run as a program by build_lib.sh
+    ("engine", "to_thread"),  # loading, and tokenising long texts
+    ("sandbox", "jinja2"),
+    ("chat_template", "jinja2"),
+    ("api.body", "aiohttp msgspec"),
+    ("api.field", ""),
+    ("api.schema", ""),
+    ("api.sse", "aiohttp"),
+    ("api.state", "aiohttp"),
+    ("api.middleware", "aiohttp"),
+    ("api.answer", ""),
+    ("api.prompt", ""),
+    ("api.fragments", ""),
+    ("api.completion", "aiohttp"),
+    ("api.native", "aiohttp"),
+    ("api.openai", "aiohttp"),
+    ("api.admin", "aiohttp"),
+    ("api", "aiohttp"),
+    ("terminal", ""),
+    ("app", "aiohttp signal socket uvloop"),
+    ("__main__", "argv environ"),
+)
+RANK = {module: rank for rank, (module, _) in enumerate(TABLE)}
+ALLOWED = {module: set(words.split()) for module, words in TABLE}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "llamahttp"
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py")) if "_lib" not in path.parts}
+
+
+def imported(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and absolute dotted name of all that `tree` imports; each name of `from x import y` as `x.y`."""
+    package = module.split(".") if MODULES[module].name == "__init__.py" else module.split(".")[:-1]
+    package = ["llamahttp", *(part for part in package if part != "llamahttp")]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*parents, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{origin}.{alias.name}") for alias in node.names)
+
+
+def own_module(name: str) -> str | None:
+    """The module of ours that an absolute name is, or is a part of; None for foreign names."""
+    parts = name.split(".")
+    if parts[0] != "llamahttp":
+        return None
+    for n_parts in (len(parts), len(parts) - 1):
+        candidate = ".".join(parts[1:n_parts]) or "llamahttp"
+        if candidate in MODULES:
+            return candidate
+    raise AssertionError(f"{name} is not a module of llamahttp, nor a name in one")
+
+
+def words_used(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and word for each use of a word of SPECIAL."""
+    for line, name in imported(module, tree):
+        if own_module(name) is None:
+            yield from ((line, word) for word in set(name.split(".")) & SPECIAL)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in SPECIAL:
+            yield node.lineno, node.attr
+
+
+def test_every_module_has_a_row() -> None:
+    assert sorted(set(MODULES) - set(RANK)) == [], "a new module needs a row in TABLE"
+
+
+def test_every_row_has_a_module() -> None:
+    assert sorted(set(RANK) - set(MODULES)) == [], "a row in TABLE names a module that is gone"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    upward = []
+    for line, name in imported(module, tree):
+        target = own_module(name)
+        if target is not None and target != module and RANK[target] >= RANK[module]:
+            upward.append(f"line {line}: {module} imports {target}, which stands above it")
+    assert upward == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_special_packages_stay_where_they_belong(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    misplaced = [
+        f"line {line}: {module} uses {word}"
+        for line, word in words_used(module, tree)
+        if word not in ALLOWED.get(module, set())
+    ]
+    assert misplaced == []
+
+
+def test_the_table_has_no_spare_permissions() -> None:
+    spare = []
+    for module in MODULES.keys() & ALLOWED.keys():
+        used = {word for _, word in words_used(module, ast.parse(MODULES[module].read_text(encoding="utf-8")))}
+        spare += [f"{module}: {word}" for word in ALLOWED[module] - used]
+    assert sorted(spare) == []
