@@ -154,7 +154,7 @@ class ServerContext:
         task = stream.task
         free = [slot for slot in self._slots if slot.is_idle and task.id_slot in (-1, slot.id)]
         common = {slot.id: slot.common_prefix(task.prompt) for slot in free}
-        best = max(free, key=lambda slot: (_worth(common[slot.id], slot, len(task.prompt)), -slot.last_used))
+        best = max(free, key=lambda slot: (_worth(common[slot.id], slot), -slot.last_used))
         return best, common[best.id]
 
     # --- plan
@@ -318,6 +318,9 @@ class ServerContext:
         )
 
 
-def _worth(n_common: int, slot: Slot, n_prompt: int) -> int:
-    """What a shared prefix is worth: nothing if it is a small part both of the prompt and of what the slot holds."""
-    return n_common if 2 * n_common >= min(slot.n_past, n_prompt) else 0
+def _worth(n_common: int, slot: Slot) -> int:
+    """What a shared prefix is worth: nothing if it is the smaller part of the prompt that the slot ran last.
+
+    Otherwise any two prompts that begin with the same token would take each other's slots.
+    """
+    return n_common if 2 * n_common >= slot.n_prompt else 0
