@@ -1,10 +1,10 @@
 """The sandbox in which chat templates run: jinja2's, with bounds on time and size.
 
-A template comes with the model file, so it is somebody else's program, and it runs on the event loop. jinja2
-keeps it from reaching Python; here it is also kept from running on and from growing text without end. The
-clock is read at each turn of a loop, each call and each filter; sizes are checked before text is made. Lists
-nested in themselves many times over are not followed: this stops mistakes and careless templates, not every way to
-waste memory.
+A template comes with the model file, so it is somebody else's program, and it runs on the event loop.
+jinja2 keeps it from reaching Python; here it is also kept from running on and from growing text without
+end. The clock is read at each turn of a loop, each call and each filter; sizes are checked before text is
+made. Lists nested in themselves many times over are not followed: this stops mistakes and careless
+templates, not every way to waste memory.
 
 In three things it is milder than transformers, as llama-server is: lists can be appended to, adding something
 undefined to text adds nothing, and `safe` does not escape what is added later.
