@@ -31,6 +31,8 @@ class Kind(enum.Enum):
     STRING = enum.auto()
     STRINGS = enum.auto()
     """A list of strings."""
+    NAMES = enum.auto()
+    """A list of strings, or one string of codes."""
     ARRAY = enum.auto()
     OBJECT = enum.auto()
     STOP = enum.auto()
@@ -167,6 +169,10 @@ def _strings(field: Field, name: str, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _names(field: Field, name: str, value: object) -> str | tuple[str, ...]:
+    return value if isinstance(value, str) else _strings(field, name, value)
+
+
 def _array(field: Field, name: str, value: object) -> list[object]:
     if not isinstance(value, list):
         raise wrong_type(name, "array", value)
@@ -221,6 +227,7 @@ _READERS: dict[Kind, Callable[[Field, str, Any], Any]] = {
     Kind.BOOLEAN: _boolean,
     Kind.STRING: _string,
     Kind.STRINGS: _strings,
+    Kind.NAMES: _names,
     Kind.ARRAY: _array,
     Kind.OBJECT: _object,
     Kind.STOP: _stop,

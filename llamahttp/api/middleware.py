@@ -25,6 +25,9 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 RETRY_AFTER_S = 1
 
+SERVER = f"llama.cpp llamahttp/{__version__}"
+"""Clients look for `llama.cpp` in this header to know which extensions there are."""
+
 
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -72,7 +75,7 @@ async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal `on_response_prepare`: headers of every response, streams included."""
-    response.headers["Server"] = f"llamahttp/{__version__}"
+    response.headers["Server"] = SERVER
     origin = request.headers.get("Origin")
     if origin and is_local(origin):
         response.headers["Access-Control-Allow-Origin"] = origin

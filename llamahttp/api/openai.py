@@ -281,7 +281,7 @@ async def models(http: web.Request) -> web.Response:
         "tags": [],
         "object": "model",
         "created": state.created,
-        "owned_by": "llamahttp",
+        "owned_by": "llamacpp",
         "meta": meta,
     }
     return json_response({"models": [ollama], "object": "list", "data": [model]})

@@ -46,7 +46,6 @@ COMPLETION: tuple[Field, ...] = (
         1,
         "Answers to generate for each prompt; at most the number of slots.",
         aliases=("n",),
-        low=1,
     ),
     Field("stop", Kind.STOP, (), "Texts that end the answer; they are not part of it."),
     Field(
@@ -185,10 +184,10 @@ COMPLETION: tuple[Field, ...] = (
     Field("adaptive_decay", Kind.NUMBER, 0.9, "Decay of adaptive sampling.", low=0.0, high=0.99),
     Field(
         "samplers",
-        Kind.ANY,
-        None,
+        Kind.NAMES,
+        SAMPLERS,
         "Order of the samplers, as names or as codes.",
-        later=lambda value: value != SAMPLER_CODES and value != list(SAMPLERS),
+        later=lambda value: value not in (SAMPLERS, SAMPLER_CODES),
     ),
     # --- constraints that are not there yet
     Field("grammar", Kind.STRING, "", "A GBNF grammar that the answer follows.", later=_is_set),
@@ -278,7 +277,7 @@ def completion_request(
 ) -> CompletionRequest:
     """Decode `body`. `n_slots` bounds `n`; `n_predict` is the server's own limit, -1 for none."""
     values = table.decode(body)
-    if values["n_cmpl"] > n_slots:
+    if not 1 <= values["n_cmpl"] <= n_slots:
         name = "n_cmpl" if body.get("n_cmpl") is not None else "n"
         raise out_of_range(name, 1, n_slots, values["n_cmpl"])
     if values["repeat_penalty"] <= 0:

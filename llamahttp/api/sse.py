@@ -79,8 +79,7 @@ class EventStream:
 
     async def drain(self) -> None:
         """Wait until the client has read."""
-        assert self._response is not None
-        await self._response.drain()
+        await self._request.writer.drain()
 
     async def close(self) -> web.StreamResponse:
         """End the response."""

@@ -1,0 +1,87 @@
+"""The smallest server: the real Engine over fakes, the routes, and aiohttp's test client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from llamahttp.api import setup
+from llamahttp.api.middleware import MIDDLEWARES
+from llamahttp.api.state import STATE, ServerState
+from llamahttp.chat_template import CHATML, ChatTemplate
+from llamahttp.config import EngineConfig, ServerConfig
+from tests.fakes import FakeDecoder, fake_engine
+
+Client = TestClient[web.Request, web.Application]
+Start = Callable[..., Awaitable[Client]]
+
+
+def make_app(state: ServerState) -> web.Application:
+    app = web.Application(middlewares=MIDDLEWARES)
+    app[STATE] = state
+    setup(app)
+    return app
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Start a server over `decoder` with fields of ServerConfig; more than one a test is fine."""
+    clients: list[Client] = []
+
+    async def start_one(decoder: FakeDecoder | None = None, **config: Any) -> Client:
+        state = ServerState(ServerConfig(engine=EngineConfig(), **config))
+        state.engine = fake_engine(decoder)
+        state.template = ChatTemplate(CHATML)
+        server = TestServer(make_app(state), handler_cancellation=True)
+        clients.append(TestClient(server))
+        await clients[-1].start_server()
+        return clients[-1]
+
+    yield start_one
+    for client in clients:
+        assert client.app is not None
+        engine = client.app[STATE].engine
+        await client.close()
+        if engine is not None:
+            await engine.close()
+
+
+@pytest.fixture
+async def client(start: Start) -> Client:
+    return await start()
+
+
+async def post(client: Client, path: str, body: object, status: int = 200) -> Any:
+    """The JSON answer to a JSON request."""
+    async with client.post(path, json=body) as response:
+        text = await response.text()
+        assert response.status == status, text
+        return json.loads(text)
+
+
+async def post_error(client: Client, path: str, body: object, status: int = 400) -> str:
+    """The message of an error."""
+    answer = await post(client, path, body, status)
+    assert answer["error"]["code"] == status
+    return str(answer["error"]["message"])
+
+
+async def stream(client: Client, path: str, body: dict[str, object]) -> list[Any]:
+    """The events of a streamed answer, decoded; `[DONE]` stays a string."""
+    async with client.post(path, json=body | {"stream": True}) as response:
+        data = await response.read()
+        assert response.status == 200, data
+    return decode_events(data)
+
+
+def decode_events(data: bytes) -> list[Any]:
+    assert data.endswith(b"\n\n"), "the last event is not complete"
+    lines = data.decode().removesuffix("\n\n").split("\n\n")
+    assert all(line.startswith("data: ") for line in lines), lines
+    payloads = [line.removeprefix("data: ") for line in lines]
+    return [payload if payload == "[DONE]" else json.loads(payload) for payload in payloads]

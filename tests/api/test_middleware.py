@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from llamahttp.api.state import STATE, ServerState
+from llamahttp.config import ServerConfig
+from llamahttp.errors import EngineError, ModelError
+
+from .conftest import Client, Start, make_app, post
+
+LOADING = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
+
+
+async def test_unknown_paths_get_the_reference_s_body(client: Client) -> None:
+    async with client.get("/nope") as response:
+        assert response.status == 404
+        assert await response.read() == (
+            b'{"error":{"message":"File Not Found","type":"not_found_error","code":404}}'
+        )
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), [("GET", "/completion", "POST"), ("POST", "/health", "GET")])
+async def test_a_wrong_method_is_405(client: Client, method: str, path: str, allowed: str) -> None:
+    async with client.request(method, path) as response:
+        answer = await response.json()
+    assert response.status == answer["error"]["code"] == 405
+    assert allowed in response.headers["Allow"]
+
+
+async def test_an_unexpected_error_is_500_without_its_text(client: Client) -> None:
+    assert client.app is not None
+    client.app[STATE].engine.n_slots = "secret"  # type: ignore[union-attr,assignment]
+    answer = await post(client, "/completion", {"prompt": "a", "n_predict": 1}, 500)
+    assert answer["error"]["type"] == "server_error"
+    assert "secret" not in str(answer)
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/slots", "/nope"])
+async def test_everything_is_503_while_the_model_loads(path: str) -> None:
+    async with TestClient(TestServer(make_app(ServerState(ServerConfig(api_keys=frozenset({"k"})))))) as client:
+        async with client.get(path) as response:
+            assert (response.status, await response.read()) == (503, LOADING)
+
+
+async def test_a_model_that_does_not_load_is_500_without_its_path() -> None:
+    state = ServerState(ServerConfig(), error=ModelError("/secret/path is corrupt"))
+    async with TestClient(TestServer(make_app(state))) as client, client.get("/health") as response:
+        assert response.status == 500
+        assert "secret" not in await response.text()
+
+
+async def test_health_tells_when_the_engine_has_given_up(client: Client) -> None:
+    assert client.app is not None
+    engine = client.app[STATE].engine
+    assert engine is not None
+    engine.failed = EngineError("the engine has stopped")
+    async with client.get("/health") as response:
+        assert (response.status, (await response.json())["error"]["message"]) == (500, "the engine has stopped")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "Bearer "}, 401),
+        ({"Authorization": "Bearer k\u00e9y2"}, 401),
+        ({"Authorization": "Bearer key1"}, 200),
+        ({"Authorization": "key2"}, 200),
+        ({"X-Api-Key": "key2"}, 200),
+        ({"X-Api-Key": "key"}, 401),
+    ],
+)
+async def test_keys(start: Start, headers: dict[str, str], status: int) -> None:
+    client = await start(api_keys=frozenset({"key1", "key2"}))
+    async with client.get("/v1/models", headers=headers) as response:
+        assert response.status == status
+        if status == 401:
+            assert await response.read() == (
+                b'{"error":{"message":"Invalid API Key","type":"authentication_error","code":401}}'
+            )
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/health"])
+async def test_health_needs_no_key(start: Start, path: str) -> None:
+    client = await start(api_keys=frozenset({"key"}))
+    async with client.get(path) as response:
+        assert (response.status, await response.read()) == (200, b'{"status":"ok"}')
+
+
+async def test_preflights_need_no_key(start: Start) -> None:
+    client = await start(api_keys=frozenset({"key"}))
+    headers = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
+    async with client.options("/v1/chat/completions", headers=headers) as response:
+        assert response.status == 200
+        assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
+        assert "POST" in response.headers["Access-Control-Allow-Methods"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [("http://127.0.0.1:5", True), ("http://evil.example", False), ("null", False), ("http://[", False)],
+)
+async def test_only_local_pages_may_call(client: Client, origin: str, allowed: bool) -> None:
+    async with client.get("/health", headers={"Origin": origin}) as response:
+        assert ("Access-Control-Allow-Origin" in response.headers) is allowed
