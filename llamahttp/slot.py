@@ -46,6 +46,7 @@ class Slot:
         self.n_prompt = 0
         self.n_cached = 0
         self.clock = Clock(0.0)
+        self._n_limit = -1
         self._undelivered: list[int] = []
 
     @property
@@ -88,6 +89,7 @@ class Slot:
         self.tokens[: len(prompt)] = prompt
         self.n_tokens = self.n_prompt = len(prompt)
         self.n_past = self.n_cached = n_reused
+        self._n_limit = self.n_prompt + stream.task.n_predict if stream.task.n_predict >= 0 else -1
         self.state = SlotState.PROMPT
         self.clock = Clock(time.perf_counter())
 
@@ -100,7 +102,7 @@ class Slot:
         self.tokens[self.n_tokens] = self.last_token = token
         self.n_tokens += 1
         self._undelivered.append(token)
-        if 0 <= self.task.n_predict <= self.n_predicted:
+        if self.n_tokens == self._n_limit:
             return StopReason.LIMIT
         if self.n_tokens >= self.n_ctx:
             return StopReason.CONTEXT
@@ -117,11 +119,11 @@ class Slot:
         clock = self.clock
         first = clock.first_token or time.perf_counter()
         return Timings(
-            n_cached=self.n_cached,
-            n_prompt=self.n_prompt - self.n_cached,
-            prompt_ms=1e3 * (first - clock.launched),
-            n_predicted=self.n_predicted if n_predicted is None else n_predicted,
-            predicted_ms=1e3 * (clock.last_token - first) if clock.first_token else 0.0,
+            self.n_cached,
+            self.n_prompt - self.n_cached,
+            1e3 * (first - clock.launched),
+            self.n_tokens - self.n_prompt if n_predicted is None else n_predicted,
+            1e3 * (clock.last_token - first) if clock.first_token else 0.0,
         )
 
     def release(self) -> None:
