@@ -6,6 +6,7 @@ HTTP answers first, with 503 while the model loads behind it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -139,22 +140,18 @@ async def log_requests(
 # --- the process
 
 
-def run(config: ServerConfig, began: float) -> int:
+def run(config: ServerConfig, began: float, open_engine: OpenEngine = Engine.open) -> int:
     """Serve until a signal comes; returns the exit status. Raises StartupError when nothing can be served.
 
     `began` is `time.perf_counter()` at the start of the process.
     """
-    sockets = listen.open_sockets(config.host, config.port)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    app = make_app(config)
-    loop = _new_loop()
-    try:
-        loop.run_until_complete(_serve(app, sockets, began))
-    finally:
-        listen.close_sockets(sockets)
-        if not app[LIFE].closed:
-            _leave(app[STATE])
-        loop.close()
+    with listen.listening(config.host, config.port) as sockets:
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        app = make_app(config, open_engine)
+        with contextlib.closing(_new_loop()) as loop:
+            loop.run_until_complete(_serve(app, sockets, began))
+    if not app[LIFE].closed:
+        _leave()
     return 0
 
 
@@ -167,11 +164,11 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _leave(state: ServerState) -> NoReturn:
+def _leave() -> NoReturn:
     """End the process at once: what is under way in C cannot be interrupted, and the interpreter would wait for it."""
     logging.shutdown()
     sys.stdout.flush()
-    os._exit(0 if state.error is None else 1)
+    os._exit(0)
 
 
 async def _serve(app: web.Application, sockets: Sequence[socket.socket], began: float) -> None:

@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .errors import StartupError
 
@@ -18,28 +18,23 @@ BACKLOG = 1024
 """Connections that the kernel holds while the loop is busy."""
 
 
-def open_sockets(hosts: str, port: int) -> list[socket.socket]:
-    """Listen on each of the comma-separated addresses; a path that ends in `.sock` is a UNIX socket.
+@contextlib.contextmanager
+def listening(hosts: str, port: int) -> Iterator[list[socket.socket]]:
+    """Listen on each of the comma-separated addresses; one that ends in `.sock` is the path of a UNIX socket.
 
-    With port 0 the kernel chooses one, the same for all addresses. Raises StartupError, and then nothing stays open.
+    With port 0 the kernel chooses one, the same for all addresses. Raises StartupError. Leaving the block closes all
+    sockets and removes the files of UNIX sockets.
     """
     with contextlib.ExitStack() as opened:
         sockets: list[socket.socket] = []
         for host in _split(hosts):
-            found = [_open_unix(host)] if host.endswith(".sock") else _open_host(host, _same_port(sockets, port))
-            sockets += [opened.enter_context(sock) for sock in found]
-        opened.pop_all()
-        return sockets
-
-
-def close_sockets(sockets: Sequence[socket.socket]) -> None:
-    """Close what `open_sockets` opened, and remove the files of UNIX sockets."""
-    for sock in sockets:
-        path = sock.getsockname() if sock.family == socket.AF_UNIX and sock.fileno() >= 0 else None
-        sock.close()
-        if path:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+            if host.endswith(".sock"):
+                sockets.append(opened.enter_context(_open_unix(host)))
+                opened.callback(_remove, host)
+                continue
+            for sock in _open_host(host, _same_port(sockets, port)):
+                sockets.append(opened.enter_context(sock))
+        yield sockets
 
 
 def url(sock: socket.socket) -> str:
@@ -76,7 +71,8 @@ def _open_host(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and len(infos) > 1:
                 continue  # localhost often names ::1 too, on machines without IPv6
-            close_sockets(sockets)
+            for sock in sockets:
+                sock.close()
             raise StartupError(_refusal(host, port, error)) from None
     if not sockets:
         raise StartupError(f"cannot listen on {host}:{port}: none of its addresses belongs to this machine")
@@ -115,6 +111,11 @@ def _open_unix(path: str) -> socket.socket:
         return _open(socket.AF_UNIX, socket.SOCK_STREAM, 0, path)
     except OSError as error:
         raise StartupError(f"cannot listen on {path}: {error.strerror or error}") from None
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def _is_stale(path: str) -> bool:

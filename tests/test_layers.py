@@ -46,7 +46,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.model", "ctypes"),
     ("binding.decoder", "ctypes"),
     ("binding.sampler", "ctypes concurrent"),  # the pool that samples slots in parallel
-    ("binding.selftest", "ctypes argv"),  # run as a program by build_lib.sh
+    ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh
     ("engine", "to_thread"),  # loading, and tokenising long texts
     ("sandbox", "jinja2"),
     ("chat_template", "jinja2"),
@@ -55,11 +55,13 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.schema", ""),
     ("api.sse", "aiohttp"),
     ("api.state", "aiohttp"),
+    ("api.page", "aiohttp"),
     ("api.middleware", "aiohttp"),
     ("api.answer", ""),
     ("api.prompt", ""),
     ("api.fragments", ""),
     ("api.completion", "aiohttp"),
+    ("api.chat", ""),
     ("api.native", "aiohttp"),
     ("api.openai", "aiohttp"),
     ("api.admin", "aiohttp"),

@@ -1,0 +1,256 @@
+"""App: the life of the server as a process. The engine is a fake, except where the command itself is under test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from fakes import fake_engine
+from process import FAKE, REAL, Server, get
+
+from llamahttp.api.state import STATE
+from llamahttp.app import make_app, make_template
+from llamahttp.chat_template import CHATML
+from llamahttp.config import EngineConfig, ServerConfig
+from llamahttp.engine import Engine
+from llamahttp.errors import ModelError, StartupError
+
+ANY_PORT = ("--port", "0")
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock.getsockname()[1]
+
+
+# --- starting
+
+
+def test_the_start_tells_what_is_served_and_where() -> None:
+    with Server(FAKE, [*ANY_PORT, "--api-key", "k"]) as server:
+        url = server.ready()
+        server.interrupt()
+        status, out, _ = server.end()
+    assert status == 0
+    for words in (
+        "fake 1K F32",
+        "4, sharing 4096 tokens of context",
+        "threads",
+        "API key   needed",
+        f"curl {url}/v1/chat",
+    ):
+        assert words in out, words
+    assert "toy" in out, "the demo model says that it is one"
+    assert "\x1b" not in out, "no escape sequences where there is no terminal"
+
+
+def test_http_answers_while_the_model_loads() -> None:
+    with Server(FAKE, [*ANY_PORT], {"FAKE_LOAD_S": "1"}) as server:
+        url = server.listening()
+        status, body = get(f"{url}/health")
+        assert (status, body["error"]["message"]) == (503, "Loading model")
+        server.read_until("ready in")
+        assert get(f"{url}/health") == (200, {"status": "ok"})
+
+
+def test_the_announced_port_is_the_one_that_the_kernel_chose() -> None:
+    with Server(FAKE, [*ANY_PORT]) as first, Server(FAKE, [*ANY_PORT]) as second:
+        urls = {first.ready(), second.ready()}
+        assert len(urls) == 2
+        assert all(get(f"{url}/health")[0] == 200 for url in urls)
+
+
+def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
+    path = tmp_path / "llama.sock"
+    with Server(FAKE, ["--host", str(path)]) as server:
+        server.read_until("ready in")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.0 200 OK")
+        server.interrupt()
+        assert server.end()[0] == 0
+    assert not path.exists()
+
+
+# --- not starting: one line on stderr, no traceback
+
+
+def test_a_port_in_use_is_one_line_before_anything_is_loaded(busy_port: int) -> None:
+    with Server(FAKE, ["--port", str(busy_port)], {"FAKE_LOAD_S": "30"}) as server:
+        status, out, err = server.end()
+    assert (status, out) == (1, "")
+    assert "the port is in use" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected_status", "message"),
+    [
+        (["--prot", "80"], 2, "error: unknown flag --prot; did you mean --port?\n"),
+        (["--port", "70000"], 2, "error: --port: 70000 is not within 0..65535\n"),
+        (["-m", "no.gguf"], 1, "error: -m: there is no model file no.gguf\n"),
+        (["-m", "."], 1, "error: -m: . is a directory, not a GGUF file\n"),
+        (
+            ["--host", "no.such.host.invalid"],
+            1,
+            "error: cannot listen on no.such.host.invalid: there is no such address\n",
+        ),
+        (
+            ["--log-file", "/no/such/dir/x"],
+            1,
+            "error: --log-file: cannot write /no/such/dir/x: No such file or directory\n",
+        ),
+    ],
+)
+def test_a_wrong_command_is_one_line(flags: list[str], expected_status: int, message: str, tmp_path: Path) -> None:
+    with Server(REAL, flags) as server:
+        status, out, err = server.end()
+    assert (status, out, err) == (expected_status, "", message)
+
+
+def test_a_port_in_use_is_one_line_of_the_command_too(busy_port: int) -> None:
+    with Server(REAL, ["--port", str(busy_port)]) as server:
+        status, out, err = server.end()
+    assert (status, out) == (1, "")
+    assert err == (
+        f"error: cannot listen on 127.0.0.1:{busy_port}: the port is in use; "
+        "choose another with --port, or --port 0 for any\n"
+    )
+
+
+def test_a_file_that_is_no_model_is_one_line(tmp_path: Path) -> None:
+    corrupt = tmp_path / "corrupt.gguf"
+    corrupt.write_bytes(b"GGUF" + b"\xff" * 500)
+    with Server(REAL, [*ANY_PORT, "-m", str(corrupt), "-lv", "0"]) as server:
+        status, _, err = server.end()
+    assert status == 1
+    assert err.startswith("error: ") and err.count("\n") == 1 and str(corrupt) in err
+
+
+def test_a_load_that_fails_ends_the_server() -> None:
+    with Server(FAKE, [*ANY_PORT], {"FAKE_ERROR": "the model does not fit"}) as server:
+        status, _, err = server.end()
+    assert status == 1
+    assert "the model does not fit" in err
+
+
+def test_a_broken_template_ends_the_server() -> None:
+    with Server(FAKE, [*ANY_PORT, "--chat-template", "{% for %}"]) as server:
+        status, _, err = server.end()
+    assert status == 1
+    assert "--chat-template: " in err
+
+
+# --- stopping
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_stops_within_two_seconds_and_every_request_ends(number: int) -> None:
+    with Server(FAKE, [*ANY_PORT]) as server:
+        url = server.ready()
+        async with aiohttp.ClientSession() as session:
+            streams = [await open_stream(session, url) for _ in range(4)]
+            queued = asyncio.create_task(open_stream(session, url))
+            async with session.get(f"{url}/health"):
+                took = await asyncio.to_thread(server.interrupt, number)
+            ends = [(await stream.read()).decode() for stream in streams]
+            assert (await queued).status == 503
+        status, _, err = server.end()
+    assert took < 2
+    assert status == 0
+    assert "Traceback" not in err
+    for end in ends:
+        last = end.strip().rsplit("\n\n", 1)[-1]
+        assert "stopping" in json.loads(last.partition(": ")[2])["error"]["message"], "an orderly end, not a cut"
+
+
+async def test_a_client_that_does_not_read_does_not_hold_the_server_up() -> None:
+    with Server(FAKE, [*ANY_PORT], {"FAKE_STEP_S": "0"}) as server:
+        url = server.ready()
+        async with aiohttp.ClientSession(read_bufsize=1) as session:
+            stream = await open_stream(session, url)
+            time.sleep(0.5)  # this loop, and so the client, stands still meanwhile
+            assert server.interrupt() < 2
+            stream.close()
+        assert server.end()[0] == 0
+
+
+async def test_a_step_that_takes_long_does_not_hold_the_server_up() -> None:
+    with Server(FAKE, [*ANY_PORT], {"FAKE_STEP_S": "5"}) as server:
+        url = server.ready()
+        async with aiohttp.ClientSession() as session:
+            request = asyncio.create_task(open_stream(session, url))
+            await asyncio.sleep(0.5)
+            assert await asyncio.to_thread(server.interrupt) < 2
+            with pytest.raises(aiohttp.ClientError):
+                await request
+        assert server.end()[0] == 0
+
+
+def test_a_signal_while_loading_stops_at_once() -> None:
+    with Server(FAKE, [*ANY_PORT], {"FAKE_LOAD_S": "30"}) as server:
+        server.listening()
+        assert server.interrupt() < 2
+        status, out, err = server.end()
+    assert status == 0
+    assert "ready" not in out
+    assert "Traceback" not in err
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with Server(FAKE, [*ANY_PORT]) as server:
+        url = server.ready()
+        assert get(f"{url}/health")[0] == 200
+        server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGTERM)
+        assert server.end()[0] in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+async def open_stream(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:
+    return await session.post(f"{url}/completion", json={"prompt": "a", "stream": True, "n_predict": -1})
+
+
+# --- the application within a program
+
+
+async def test_the_application_loads_in_the_background_and_closes_its_engine(aiohttp_client) -> None:  # type: ignore[no-untyped-def]
+    opened: list[Engine] = []
+
+    async def open_engine(config: EngineConfig, on_progress: object) -> Engine:
+        opened.append(fake_engine())
+        return opened[0]
+
+    client = await aiohttp_client(make_app(ServerConfig(), open_engine))
+    while (await client.get("/health")).status == 503:
+        pass
+    assert client.app[STATE].engine is opened[0]
+    await client.close()
+    with pytest.raises(Exception, match="stopping"):
+        await opened[0].snapshot()
+
+
+async def test_an_application_without_its_model_says_so(aiohttp_client) -> None:  # type: ignore[no-untyped-def]
+    async def open_engine(config: EngineConfig, on_progress: object) -> Engine:
+        raise ModelError("unknown architecture")
+
+    client = await aiohttp_client(make_app(ServerConfig(), open_engine))
+    response = await client.get("/props")
+    assert response.status == 500
+    assert str(client.app[STATE].error) == "unknown architecture"
+
+
+async def test_templates_configured_and_of_the_model() -> None:
+    async with fake_engine() as engine:
+        assert make_template(ServerConfig(), engine).source == CHATML
+        assert make_template(ServerConfig(chat_template="chatml"), engine).source == CHATML
+        assert make_template(ServerConfig(chat_template="{{ 1 }}"), engine).source == "{{ 1 }}"
+        with pytest.raises(StartupError, match="--chat-template: "):
+            make_template(ServerConfig(chat_template="{{"), engine)
