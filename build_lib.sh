@@ -245,7 +245,7 @@ compiler_version() {
     "${CXX:-c++}" --version | head -n 1
 }
 
-# AMX that is announced: works, refused (by the kernel; ggml then does not use it), traps. Else: absent.
+# AMX that the CPU announces: works, refused (by the kernel; ggml then does not use it), traps. Else: absent.
 # The finding is kept, also when it was the self-test that made it.
 amx_state() {
     grep -qw amx_tile /proc/cpuinfo || { echo absent; return; }
@@ -255,7 +255,7 @@ amx_state() {
 
 probe_amx() {
     local probe=$CACHE/probe/amx.$$ status=0
-    if ! "${CC:-cc}" -O1 -mamx-tile -mamx-int8 "$ROOT/scripts/amx_probe.c" -o "$probe" 2>/dev/null; then
+    if ! "${CC:-cc}" -O2 -mamx-tile -mamx-int8 -include "$AMX_LOAD" "$ROOT/scripts/amx_probe.c" -o "$probe" 2>/dev/null; then
         echo absent             # the compiler does not know AMX and cannot emit it
         return
     fi
@@ -441,6 +441,8 @@ choose_keys() {
     FINGERPRINT=$(cpu_fingerprint)
     COMPILER=$(compiler_version)
     AMX_FILE=$CACHE/probe/amx-$(hash_of "$FINGERPRINT" "$COMPILER" "$(uname -r)")
+    AMX_LOAD=$CACHE/probe/amx_load-$(sha256sum <"$ROOT/scripts/amx_load.h" | cut -c 1-16).h
+    [[ -e $AMX_LOAD ]] || cp "$ROOT/scripts/amx_load.h" "$AMX_LOAD"
     choose_flags
     local compilers="$COMPILER|${CC:-}|${CXX:-}|${CFLAGS:-}|${CXXFLAGS:-}|${LDFLAGS:-}"
     local cpu=$FINGERPRINT
@@ -452,7 +454,7 @@ choose_keys() {
 }
 
 choose_flags() {
-    local c_flags=()
+    local c_flags=() cxx_flags=()
     FLAGS=("${CMAKE_FLAGS[@]}")
     AMX_DISABLED=''
     if [[ -n $PORTABLE ]]; then
@@ -465,11 +467,15 @@ choose_flags() {
     else
         FLAGS+=(-DGGML_NATIVE=ON)
     fi
-    if [[ -z $PORTABLE && $(amx_state) == traps ]]; then
+    local amx
+    amx=$(amx_state)
+    if [[ $amx == traps ]]; then
         AMX_DISABLED=1
-        c_flags+=(-mno-amx-tile -mno-amx-int8 -mno-amx-bf16)
+        [[ -n $PORTABLE ]] || c_flags+=(-mno-amx-tile -mno-amx-int8 -mno-amx-bf16)
+    elif [[ $amx != absent || -n $PORTABLE ]]; then
+        cxx_flags+=(-include "\"$AMX_LOAD\"")
     fi
-    FLAGS+=("-DCMAKE_C_FLAGS=${CFLAGS:-} ${c_flags[*]}" "-DCMAKE_CXX_FLAGS=${CXXFLAGS:-} ${c_flags[*]}")
+    FLAGS+=("-DCMAKE_C_FLAGS=${CFLAGS:-} ${c_flags[*]}" "-DCMAKE_CXX_FLAGS=${CXXFLAGS:-} ${c_flags[*]} ${cxx_flags[*]}")
     if [[ $CUDA == on ]]; then
         FLAGS+=(-DGGML_CUDA=ON "-DCMAKE_CUDA_COMPILER=$NVCC" "-DCMAKE_CUDA_ARCHITECTURES=$CUDA_ARCH")
     fi
@@ -534,7 +540,7 @@ collect() {
     TEMPORARY+=("$NEW")
     mkdir -p "$NEW"
     cp -a "$TREE"/bin/libggml*.so* "$TREE"/bin/libllama.so* "$TREE"/bin/libmtmd.so* "$NEW"
-    if [[ -n $PORTABLE ]]; then
+    if [[ -n $PORTABLE && -n $AMX_DISABLED ]]; then
         leave_out_amx
     fi
     if [[ $CUDA == on ]]; then
@@ -543,12 +549,12 @@ collect() {
     write_manifest >"$NEW/manifest.json"
 }
 
-# ggml picks the variant by what the CPU announces, and some virtual CPUs announce AMX and trap on it.
+# ggml picks the variant at run time by what the CPU announces, so one that traps must not be there.
 leave_out_amx() {
     local variant
     while read -r variant; do
         rm -f "$NEW/lib$variant".so*
-        say "portable: $variant is left out, since some virtual CPUs announce AMX and trap on it"
+        say "leaving out $variant"
     done < <(amx_variants)
 }
 
@@ -574,8 +580,9 @@ self_test() {
         python=$TOOLS/bin/python
         "$python" -c 'import numpy' 2>/dev/null || logged "installing numpy" "$python" -m pip install --quiet numpy
     fi
-    printf '+ self-test\n' >>"$LOG"
-    (cd "$ROOT" && ulimit -c 0 && PYTHONPATH=$ROOT exec "$python" -m llamahttp.binding.selftest "$NEW") >>"$LOG" 2>&1 || status=$?
+    (cd "$ROOT" && ulimit -c 0 && PYTHONPATH=$ROOT exec "$python" -m llamahttp.binding.selftest "$NEW") \
+        >"$TREE/selftest.log" 2>&1 || status=$?
+    { echo '+ self-test' && cat "$TREE/selftest.log"; } >>"$LOG"
     return "$status"
 }
 
@@ -625,18 +632,21 @@ test_and_install() {
     self_test || status=$?
     if ((status == 0)); then
         install_library
-    elif ((status > 128)) && [[ -z $PORTABLE && -z $AMX_DISABLED ]] && [[ $(amx_state) == works ]]; then
+    elif ((status > 128)) && [[ -z $AMX_DISABLED && $(amx_state) == works ]]; then
         rebuild_without_amx
     else
-        fail_with_log "the self-test of the new library failed ($(describe_status "$status")); it is not installed"
+        fail_with_log "the new library failed its self-test ($(describe_failure "$status")) and is not installed"
     fi
 }
 
-describe_status() {
+# The self-test prints the name of each weight type before it begins with it.
+describe_failure() {
+    local type
+    type=$(grep -xE '[A-Z][A-Z0-9_]+' "$TREE/selftest.log" | tail -n 1) || type='before the first type'
     if (($1 > 128)); then
-        printf 'SIG%s' "$(kill -l $(($1 - 128)))"
+        printf 'died in %s of SIG%s' "$type" "$(kill -l $(($1 - 128)))"
     else
-        printf 'exit status %d' "$1"
+        printf 'last type %s, exit status %d' "$type" "$1"
     fi
 }
 
