@@ -154,10 +154,9 @@ async def send_events(
                 if not sse.is_open:
                     await sse.open()
                 data = encode_result(dialect, answer, result, request.return_progress)
-                if data:
-                    sse.write(data)
-                    if sse.is_congested:
-                        await sse.drain()
+                sse.write(data)
+                if sse.is_congested:
+                    await sse.drain()
         sse.write(dialect.done(answers))
     except LlamaHTTPError as error:
         if not sse.is_open:

@@ -62,10 +62,12 @@ class EventStream:
             self._ping = self._loop.call_later(self._ping_interval_s, self._send_ping)
 
     def write(self, data: bytes) -> None:
-        """Send whole events. Raises ConnectionResetError when the client has gone.
+        """Send whole events, or nothing for b"". Raises ConnectionResetError when the client has gone.
 
         The chunk goes to the transport directly: `StreamResponse.write` costs two more coroutines for each token.
         """
+        if not data:
+            return  # a chunk of no bytes would end the response
         transport = self._transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")

@@ -15,9 +15,7 @@ LOADING = b'{"error":{"message":"Loading model","type":"unavailable_error","code
 async def test_unknown_paths_get_the_reference_s_body(client: Client) -> None:
     async with client.get("/nope") as response:
         assert response.status == 404
-        assert await response.read() == (
-            b'{"error":{"message":"File Not Found","type":"not_found_error","code":404}}'
-        )
+        assert await response.read() == (b'{"error":{"message":"File Not Found","type":"not_found_error","code":404}}')
 
 
 @pytest.mark.parametrize(("method", "path", "allowed"), [("GET", "/completion", "POST"), ("POST", "/health", "GET")])
