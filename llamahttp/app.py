@@ -208,7 +208,7 @@ async def _loaded(app: web.Application, stopping: asyncio.Event) -> bool:
     """Wait for the model. False when a signal came first. Raises the StartupError that ended loading."""
     state, loading = app[STATE], app[LIFE].loading
     assert loading is not None
-    progress = asyncio.create_task(terminal.show_progress(lambda: state.progress))
+    progress = asyncio.create_task(terminal.show_progress(state.config.log, lambda: state.progress))
     signalled = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait({loading, signalled}, return_when=asyncio.FIRST_COMPLETED)

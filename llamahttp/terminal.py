@@ -7,10 +7,11 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from . import __version__
 from .abc import ModelInfo
-from .config import DEMO_MODEL, ServerConfig
+from .config import DEMO_MODEL, LogConfig, ServerConfig
 from .log import OUTPUT, is_terminal
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def greeting(started: Started) -> str:
 
 def _facts(started: Started) -> list[tuple[str, str]]:
     model = started.model
-    about = f"{model.desc}, {_count(model.n_params)} parameters, {_size(model.n_bytes)}"
+    desc = model.desc.replace(" ?B", "")  # libllama's word for a size that it has no name for
+    about = f"{desc}, {_count(model.n_params)} parameters, {_size(model.n_bytes)}"
     facts = [("model", f"{started.config.engine.model.name}: {about}")]
     if started.config.engine.model == DEMO_MODEL:
         facts.append(("", "the built-in demo, a toy; load your own with -m model.gguf"))
@@ -98,16 +100,16 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes} bytes"
 
 
-async def show_progress(progress: Callable[[], float]) -> None:
-    """Show how far loading is, until cancelled: a bar on a terminal, else a line now and then."""
-    if logging.getLogger("llamahttp").isEnabledFor(OUTPUT) and is_terminal(sys.stdout):
+async def show_progress(config: LogConfig, progress: Callable[[], float]) -> None:
+    """Show how far loading is (0 to 1), until cancelled: a bar on a terminal, else a line now and then."""
+    if is_terminal(sys.stdout) and not config.disable and not config.jsonl:
         await _draw_bar(progress)
     while True:
         await asyncio.sleep(SPARSE_S)
         log.log(OUTPUT, "loading: %.0f %%", 100 * progress())
 
 
-async def _draw_bar(progress: Callable[[], float]) -> None:
+async def _draw_bar(progress: Callable[[], float]) -> NoReturn:
     try:
         while True:
             done = min(max(progress(), 0.0), 1.0)
