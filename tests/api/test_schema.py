@@ -122,5 +122,5 @@ def test_usage_is_asked_for_in_stream_options(options: dict[str, object], includ
 
 
 def test_a_wrong_stream_option_is_named() -> None:
-    with pytest.raises(InvalidRequest, match="'stream_options.include_usage': type must be boolean"):
+    with pytest.raises(InvalidRequest, match=r"'stream_options\.include_usage': type must be boolean"):
         decode({"stream_options": {"include_usage": "yes"}})

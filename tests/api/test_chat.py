@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llamahttp.api.chat import ChatPrompt, chat_prompt
+from llamahttp.chat_template import CHATML, ChatTemplate
+from llamahttp.errors import InvalidRequest, LlamaHTTPError, NotSupported
+
+USER = {"role": "user", "content": "hi"}
+BOT = {"role": "assistant", "content": "yes"}
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {}}}
+
+
+def render(template: str = CHATML, **body: Any) -> ChatPrompt:
+    return chat_prompt({"messages": [USER]} | body, ChatTemplate(template))
+
+
+def test_the_prompt_ends_with_the_beginning_of_an_answer() -> None:
+    assert render() == ChatPrompt("<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_it_does_not_when_it_shall_not() -> None:
+    assert render(add_generation_prompt=False).text == "<|im_start|>user\nhi<|im_end|>\n"
+
+
+@pytest.mark.parametrize("content", ["hi", [{"type": "text", "text": "hi"}]])
+def test_text_may_come_in_parts(content: object) -> None:
+    assert render(messages=[{"role": "user", "content": content}]) == render()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"add_generation_prompt": True},
+        {"add_generation_prompt": False, "continue_final_message": True},
+        {"add_generation_prompt": False, "continue_final_message": "content"},
+    ],
+)
+def test_an_assistant_s_message_at_the_end_is_continued(body: dict[str, object]) -> None:
+    prompt = render(messages=[USER, BOT], **body)
+    assert prompt == ChatPrompt(render().text + "yes", "yes")
+
+
+def test_the_conversation_of_the_client_is_left_alone() -> None:
+    messages = [USER, BOT]
+    render(messages=messages)
+    assert messages == [USER, BOT]
+
+
+def test_tools_and_variables_reach_the_template() -> None:
+    template = "{{ tools[0].function.name }} {{ colour }} {{ enable_thinking }} {{ reasoning_effort }}"
+    kwargs = {"colour": "red"}
+    assert render(template, tools=[TOOL], chat_template_kwargs=kwargs, reasoning_effort="low").text == (
+        "look red True low"
+    )
+    assert render(template, tools=[TOOL], chat_template_kwargs=kwargs, reasoning_effort="none").text == (
+        "look red False "
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "message"),
+    [
+        ({"messages": None}, InvalidRequest, "Expected 'messages' to be an array"),
+        ({"messages": "hi"}, InvalidRequest, "Expected 'messages' to be an array"),
+        ({"messages": []}, InvalidRequest, "'messages' must not be empty"),
+        ({"messages": ["hi"]}, InvalidRequest, "Expected 'messages[0]' to be an object"),
+        ({"messages": [USER, {}]}, InvalidRequest, "'messages[1]' must have a 'role'"),
+        ({"messages": [{"role": 5, "content": "x"}]}, InvalidRequest, "'messages[0]' must have a 'role'"),
+        ({"messages": [{"role": "user"}]}, InvalidRequest, "All non-assistant messages must contain 'content'"),
+        ({"messages": [{"role": "assistant"}]}, InvalidRequest, "Assistant message must contain either"),
+        ({"messages": [{"role": "user", "content": 5}]}, InvalidRequest, "Expected 'content' to be a string"),
+        ({"messages": [{"role": "user", "content": [5]}]}, InvalidRequest, "unsupported content[].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "zzz"}]}]}, InvalidRequest, "unsupported content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, InvalidRequest, "unsupported content"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, NotSupported, "image input is not"),
+        ({"messages": [USER, BOT, BOT]}, InvalidRequest, "Cannot have 2 or more assistant messages"),
+        ({"messages": [USER, BOT | {"tool_calls": [{}]}]}, InvalidRequest, "Cannot continue an assistant message"),
+        ({"messages": [USER, BOT | {"tool_calls": [5]}]}, InvalidRequest, "Expected 'messages[1].tool_calls'"),
+        ({"continue_final_message": True}, InvalidRequest, "Cannot set both add_generation_prompt and"),
+        ({"continue_final_message": "x"}, InvalidRequest, "Invalid continue_final_message: x"),
+        ({"continue_final_message": "reasoning_content"}, NotSupported, "Field 'continue_final_message'"),
+        ({"tools": 5}, InvalidRequest, "Field 'tools': type must be array, but is number"),
+        ({"tools": [5]}, InvalidRequest, "Expected 'tools' to be an array of"),
+        ({"tool_choice": "zz"}, InvalidRequest, "Invalid tool_choice: zz"),
+        ({"tool_choice": "required"}, NotSupported, "Field 'tool_choice'"),
+        ({"tool_choice": {"type": "function"}}, NotSupported, "Field 'tool_choice'"),
+        ({"response_format": {"type": "json_object"}}, NotSupported, "Field 'response_format'"),
+        ({"response_format": {"type": "json_schema"}}, NotSupported, "Field 'response_format'"),
+        ({"response_format": {"type": "zz"}}, InvalidRequest, "response_format type must be one of"),
+        ({"chat_template_kwargs": 5}, InvalidRequest, "Field 'chat_template_kwargs': type must be object"),
+        ({"chat_template_kwargs": {"enable_thinking": "x"}}, InvalidRequest, 'invalid type for "enable_thinking"'),
+    ],
+)
+def test_bad_chats(body: dict[str, object], error: type[LlamaHTTPError], message: str) -> None:
+    with pytest.raises(error) as caught:
+        render(**body)
+    assert str(caught.value).startswith(message)
+
+
+def test_messages_are_required() -> None:
+    with pytest.raises(InvalidRequest, match="'messages' is required"):
+        chat_prompt({}, ChatTemplate(CHATML))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"tools": []},
+        {"tool_choice": "auto"},
+        {"tool_choice": "none", "tools": [TOOL]},
+        {"response_format": {"type": "text"}},
+        {"response_format": None},
+        {"parallel_tool_calls": True},
+        {"continue_final_message": False},
+        {"messages": [{"role": "user", "content": None}, USER]},
+    ],
+)
+def test_defaults_may_be_sent(body: dict[str, object]) -> None:
+    assert render(**body).text.endswith("hi<|im_end|>\n<|im_start|>assistant\n")
