@@ -102,7 +102,7 @@ install venv for Python (Debian and Ubuntu: apt install python3-venv), or set PY
 no package index is reachable: check the network, pip's configuration or HTTPS_PROXY; without a network set LLAMAHTTP_SDIST or use --source|no matching distribution|could not find a version|name resolution|connection (error|refused|reset|timed)|max retries|network is unreachable|proxyerror
 this nvcc does not accept this C++ compiler: install an older g++ and set CUDAHOSTCXX to it|unsupported gnu version|unsupported clang version
 install a C++17 compiler (Debian and Ubuntu: apt install g++, Fedora: dnf install gcc-c++), or set CXX|no cmake_cxx_compiler|compiler .* not able to compile|unrecognized .*std=
-the system's C or C++ headers are incomplete: install them (Debian and Ubuntu: apt install build-essential)|fatal error: .*no such file
+a header is missing; one of the system's comes with: apt install build-essential (Debian and Ubuntu)|fatal error: .*no such file
 if the log does not help: ./build_lib.sh --clean builds from nothing|.
 HINTS
 }
@@ -209,6 +209,9 @@ choose_python() {
         PYTHON=$ROOT/.venv/bin/python
     fi
     PYTHON=${PYTHON:-python3}
+    if [[ $PYTHON == */* ]]; then
+        PYTHON=$(realpath --no-symlinks "$PYTHON")      # calls below change the directory
+    fi
     command -v "$PYTHON" >/dev/null || fail "no Python: $PYTHON is not found" "install Python 3.10 or newer, or set PYTHON"
 }
 
@@ -221,6 +224,11 @@ check_machine() {
         command -v "$compiler" >/dev/null || fail "no C++ compiler: $compiler is not found" \
             "Debian and Ubuntu: apt install g++    Fedora: dnf install gcc-c++    or set CC and CXX"
     done
+}
+
+# Runs Python on this checkout's package, wherever the caller stands and whatever is installed.
+in_root() {
+    (cd "$ROOT" && PYTHONPATH=$ROOT exec "$@")
 }
 
 hash_of() {
@@ -325,7 +333,7 @@ latest_tag() {
 }
 
 git_online() {
-    GIT_TERMINAL_PROMPT=0 git -c http.lowSpeedLimit=1000 -c http.lowSpeedTime=30 "$@" 2>>"$LOG"
+    GIT_TERMINAL_PROMPT=0 git -c advice.detachedHead=false -c http.lowSpeedLimit=1000 -c http.lowSpeedTime=30 "$@" 2>>"$LOG"
 }
 
 fail_without_repo() {
@@ -396,8 +404,8 @@ choose_cuda() {
     gpus=$(gpu_archs)
     if [[ $CUDA == auto ]]; then
         choose_cuda_auto "$gpus"
-    elif [[ -z $NVCC ]]; then
-        fail "--cuda on: nvcc is not found" "install the CUDA toolkit, or set CUDACXX to nvcc"
+    elif ! command -v "${NVCC:-nvcc}" >/dev/null; then
+        fail "--cuda on: ${NVCC:-nvcc} is not found" "install the CUDA toolkit, or set CUDACXX to nvcc"
     fi
     if [[ $CUDA == off ]]; then
         CUDA_ARCH=''
@@ -447,7 +455,7 @@ choose_keys() {
     local compilers="$COMPILER|${CC:-}|${CXX:-}|${CFLAGS:-}|${CXXFLAGS:-}|${LDFLAGS:-}"
     local cpu=$FINGERPRINT
     [[ -z $PORTABLE ]] || cpu=$(uname -m)
-    PROBE=$(PYTHONPATH=$ROOT "$PYTHON" -m llamahttp.binding.abi probe) || fail "llamahttp/binding/abi.py printed no probe"
+    PROBE=$(in_root "$PYTHON" -m llamahttp.binding.abi probe) || fail "llamahttp/binding/abi.py printed no probe"
     TREE=$CACHE/build/$(hash_of "$TREE_ID" "${FLAGS[*]}" "$compilers" "$cpu" "${TOOL_PINS[*]}")
     LIBRARY=$CACHE/lib/$(hash_of "$SOURCE_ID" "$TREE" "$PROBE")
     LOG=$CACHE/log/$(basename "$LIBRARY").log
@@ -580,7 +588,7 @@ self_test() {
         python=$TOOLS/bin/python
         "$python" -c 'import numpy' 2>/dev/null || logged "installing numpy" "$python" -m pip install --quiet numpy
     fi
-    (cd "$ROOT" && ulimit -c 0 && PYTHONPATH=$ROOT exec "$python" -m llamahttp.binding.selftest "$NEW") \
+    (ulimit -c 0 && in_root "$python" -m llamahttp.binding.selftest "$NEW") \
         >"$TREE/selftest.log" 2>&1 || status=$?
     { echo '+ self-test' && cat "$TREE/selftest.log"; } >>"$LOG"
     return "$status"
@@ -635,6 +643,7 @@ test_and_install() {
     elif ((status > 128)) && [[ -z $AMX_DISABLED && $(amx_state) == works ]]; then
         rebuild_without_amx
     else
+        rm -f "$AMX_FILE"       # whatever it was, it was not (only) AMX
         fail_with_log "the new library failed its self-test ($(describe_failure "$status")) and is not installed"
     fi
 }
@@ -710,4 +719,5 @@ main() {
     [[ -z $REFERENCE ]] || echo "$LIBRARY/llama-server"
 }
 
-main "$@"
+# One line, so that bash reads nothing more from a file that may have changed meanwhile.
+main "$@"; exit
