@@ -133,9 +133,7 @@ class ChatTemplate:
         except FAULTS as error:
             raise InvalidRequest(self._explain(error)) from error
 
-    def _attempt(
-        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), **kwargs: Any
-    ) -> str:
+    def _attempt(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), **kwargs: Any) -> str:
         """The prompt for messages that are not adapted; empty if the template refuses them."""
         try:
             return self._render(messages, tools, True, _variables(kwargs))
@@ -300,7 +298,7 @@ def _find_caps(attempt: Callable[..., str]) -> TemplateCaps:
     )
 
 
-_EFFORTS = ("low", "medium", "high", "max")
+_EFFORTS = ("none", "low", "medium", "high", "max")
 _PROBE_TOOLS = (
     {
         "type": "function",

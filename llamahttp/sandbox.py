@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 from jinja2 import Template, TemplateError, TemplateRuntimeError, Undefined, nodes, pass_context
 from jinja2.ext import Extension, LoopControlExtension
@@ -101,9 +101,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Whether a template may read this attribute."""
-        return super().is_safe_attribute(obj, attr, value) or (
-            isinstance(obj, list) and attr in ("append", "pop")
-        )
+        return super().is_safe_attribute(obj, attr, value) or (isinstance(obj, list) and attr in ("append", "pop"))
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """What jinja2 calls instead of a function, method or macro."""
@@ -191,7 +189,7 @@ class _Bounds(NodeTransformer):
 class _GenerationTag(Extension):
     """`{% generation %}`, which marks the tokens to train on in transformers; here a mere scope."""
 
-    tags = {"generation"}
+    tags: ClassVar[set[str]] = {"generation"}
 
     def parse(self, parser: Parser) -> nodes.Scope:
         lineno = next(parser.stream).lineno
@@ -206,9 +204,7 @@ def _to_json(
     sort_keys: bool = False,
 ) -> str:
     """`tojson` as in transformers: not escaped for HTML, keys in their own order."""
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _escaped(value: object) -> str:

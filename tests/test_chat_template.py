@@ -88,9 +88,7 @@ def test_blocks_leave_no_white_space_behind() -> None:
 
 def test_headers_with_tools_as_indented_json() -> None:
     prompt = ChatTemplate(HEADERS, bos="<s>").render(USER, tools=[{"b": "é", "a": 1}])
-    assert (
-        prompt == '<s><|h|>tools\n[\n  {\n    "b": "é",\n    "a": 1\n  }\n]<|h|>user\nHi<|e|><|h|>assistant\n'
-    )
+    assert prompt == '<s><|h|>tools\n[\n  {\n    "b": "é",\n    "a": 1\n  }\n]<|h|>user\nHi<|e|><|h|>assistant\n'
 
 
 def test_without_tools_the_variable_is_undefined() -> None:
@@ -142,19 +140,13 @@ def test_bos_is_left_out_where_the_vocabulary_adds_it() -> None:
 
 def test_kwargs_become_variables_but_do_not_replace_the_conversation() -> None:
     template = ChatTemplate("{{ messages[0].content }} {{ mood }} {{ enable_thinking }}")
-    assert (
-        template.render(USER, kwargs={"mood": "good", "messages": [], "enable_thinking": False})
-        == "Hi good False"
-    )
+    assert template.render(USER, kwargs={"mood": "good", "messages": [], "enable_thinking": False}) == "Hi good False"
     assert template.render(USER) == "Hi  True"
 
 
 def test_kwargs_known_under_other_names() -> None:
     template = ChatTemplate("{{ preserve_thinking }}{{ clear_thinking }} {{ reasoning_strength }}")
-    assert (
-        template.render(USER, kwargs={"preserve_reasoning": True, "reasoning_effort": "low"})
-        == "TrueFalse low"
-    )
+    assert template.render(USER, kwargs={"preserve_reasoning": True, "reasoning_effort": "low"}) == "TrueFalse low"
     assert template.render(USER, kwargs={"preserve_reasoning": True, "clear_thinking": True}) == "TrueTrue "
 
 
@@ -169,15 +161,11 @@ def test_enable_thinking_must_be_boolean() -> None:
 def test_developer_is_system_but_for_templates_that_know_it() -> None:
     messages = [{"role": "developer", "content": "Be brief."}, *USER]
     assert ChatTemplate(HEADERS).render(messages).startswith("<|h|>system\nBe brief.")
-    assert (
-        ChatTemplate(HEADERS + "{# <|channel|> #}").render(messages).startswith("<|h|>developer\nBe brief.")
-    )
+    assert ChatTemplate(HEADERS + "{# <|channel|> #}").render(messages).startswith("<|h|>developer\nBe brief.")
 
 
 def test_null_content_and_other_null_fields() -> None:
-    template = ChatTemplate(
-        "{% for m in messages %}[{{ m.content }}{{ m.tool_calls is defined }}]{% endfor %}"
-    )
+    template = ChatTemplate("{% for m in messages %}[{{ m.content }}{{ m.tool_calls is defined }}]{% endfor %}")
     messages = [
         {"role": "assistant", "content": None, "tool_calls": None},
         {"role": "assistant", "tool_calls": []},
@@ -324,7 +312,7 @@ def test_a_mistake_in_a_template_is_the_requests_error(source: str, message: str
 def test_a_template_that_runs_on_is_stopped(source: str) -> None:
     template = ChatTemplate("{% if messages[0].content == 'go' %}" + source + "{% endif %}")
     start = time.monotonic()
-    with pytest.raises(InvalidRequest, match="longer than 1 s|recursion"):
+    with pytest.raises(InvalidRequest, match=r"longer than 1 s|recursion"):
         template.render([{"role": "user", "content": "go"}])
     assert time.monotonic() - start < 5
 
@@ -360,7 +348,7 @@ def test_a_template_that_runs_on_is_stopped(source: str) -> None:
 )
 def test_text_that_would_be_huge_is_not_made(expression: str) -> None:
     template = ChatTemplate("{{ " + expression + " }}")
-    with pytest.raises(InvalidRequest, match="more than|Range too big"):
+    with pytest.raises(InvalidRequest, match=r"more than|Range too big"):
         template.render(USER)
 
 
@@ -393,9 +381,7 @@ def test_a_long_output_is_stopped() -> None:
 
 
 def test_a_template_is_usable_after_it_was_stopped() -> None:
-    template = ChatTemplate(
-        "{% for i in range(messages|length * 100) %}{{ messages[0].content }}{% endfor %}"
-    )
+    template = ChatTemplate("{% for i in range(messages|length * 100) %}{{ messages[0].content }}{% endfor %}")
     with pytest.raises(InvalidRequest, match="more than"):
         template.render([{"role": "user", "content": "a" * 1000000}])
     assert template.render(USER) == "Hi" * 100

@@ -119,9 +119,7 @@ def test_open_tail(text: str, words: list[str], at: int) -> None:
 PIECES = st.lists(
     st.one_of(
         st.binary(max_size=4),
-        st.sampled_from(
-            [b"a", b"b", b"ab", b"aab", b"\n", "é".encode(), "😀".encode(), b"\xf0\x9f", b"\x98\x80", b""]
-        ),
+        st.sampled_from([b"a", b"b", b"ab", b"aab", b"\n", "é".encode(), "😀".encode(), b"\xf0\x9f", b"\x98\x80", b""]),
     ),
     max_size=20,
 )
