@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InvalidRequest
+from .errors import EngineError, InvalidRequest
 from .task import SamplingParams
 
 MAX_CANDIDATES = 1024
@@ -23,6 +23,19 @@ MAX_CANDIDATES = 1024
 
 N_BLOCKS_DEPTH = 64
 """Logits a block: block j of n holds the logits j, j + n, j + 2n, ... so that maxima are taken over whole rows."""
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+FLOAT32_MIN = float(np.finfo(np.float32).tiny)
+
+RANGES = {
+    "seed": (0, 2**32 - 1),
+    "top_k": (-(2**31), 2**31 - 1),
+    "min_keep": (0, 2**31 - 1),
+    "repeat_last_n": (0, 2**31 - 1),
+}
+"""What libllama's integers hold and mean."""
+
+NOT_NUMBERS = "the model's logits are not numbers"
 
 
 class Path(enum.Enum):
@@ -34,17 +47,24 @@ class Path(enum.Enum):
 
 
 def check(params: SamplingParams, n_vocab: int) -> None:
-    """Raise InvalidRequest for what libllama would abort on or silently turn into nonsense."""
+    """Raise InvalidRequest for what libllama would abort on or silently turn into nonsense.
+
+    libllama takes 32-bit numbers, so that is what must make sense: 1e-60 would arrive as 0, 2**32 + 1 as 1.
+    """
+    for name, (low, high) in RANGES.items():
+        value = getattr(params, name)
+        if not low <= value <= high:
+            raise InvalidRequest(f"{name} must be between {low} and {high}, but got {value}")
     for name in ("temperature", "top_p", "min_p", "repeat_penalty", "frequency_penalty", "presence_penalty"):
         value = getattr(params, name)
-        if not math.isfinite(value):
+        if not abs(value) <= FLOAT32_MAX:
             raise InvalidRequest(f"{name} must be a finite number, but got {value}")
-    if params.repeat_penalty <= 0:
+    if params.repeat_penalty < FLOAT32_MIN:
         raise InvalidRequest(f"repeat_penalty must be greater than 0, but got {params.repeat_penalty}")
     for token, bias in params.logit_bias:
         if not 0 <= token < n_vocab:
             raise InvalidRequest(f"logit_bias: token {token} is not in the vocabulary of {n_vocab} tokens")
-        if math.isnan(bias) or bias == math.inf:
+        if not bias <= FLOAT32_MAX:
             raise InvalidRequest(f"logit_bias: the bias of token {token} must be a number or -inf, but got {bias}")
 
 
@@ -52,6 +72,8 @@ def choose_path(params: SamplingParams, n_special: int, n_vocab: int) -> Path:
     """The cheapest path that is exact. `n_special`: tokens whose logits the chain changes before it cuts."""
     if is_greedy(params) and not params.has_penalties and all(bias == -math.inf for _, bias in params.logit_bias):
         return Path.GREEDY
+    if len({token for token, _ in params.logit_bias}) < len(params.logit_bias):
+        return Path.FULL  # of several biases of a token libllama applies only the first to a few candidates
     n = n_candidates(params, n_special)
     return Path.CANDIDATES if n <= min(MAX_CANDIDATES, n_vocab // N_BLOCKS_DEPTH) else Path.FULL
 
@@ -69,8 +91,14 @@ def n_candidates(params: SamplingParams, n_special: int) -> int:
 
 
 def argmax(logits: NDArray[np.float32]) -> list[int]:
-    """The largest logit's token of each row of float32[n, n_vocab]. The first of equals wins, as in libllama."""
-    return [int(token) for token in logits.argmax(axis=1)]
+    """The largest logit's token of each row of float32[n, n_vocab]. The first of equals wins, as in libllama.
+
+    Raises EngineError if a row holds what is not a number.
+    """
+    tokens = logits.argmax(axis=1)
+    if np.isnan(logits[np.arange(len(tokens)), tokens]).any():  # argmax finds them before all numbers
+        raise EngineError(NOT_NUMBERS)
+    return [int(token) for token in tokens]
 
 
 def argmax_without(row: NDArray[np.float32], banned: NDArray[np.int32]) -> int:
@@ -94,9 +122,7 @@ def top_tokens(logits: NDArray[np.float32], n: int) -> list[NDArray[np.int32]]:
     maxima = blocks.max(axis=1)
     # n blocks have a maximum of at least this, so at least n logits are not smaller
     thresholds = np.partition(maxima, n_blocks - n, axis=1)[:, n_blocks - n]
-    return [
-        _at_least(blocks[i], maxima[i], logits[i, n_whole:], n_whole, thresholds[i]) for i in range(n_rows)
-    ]
+    return [_at_least(blocks[i], maxima[i], logits[i, n_whole:], n_whole, thresholds[i]) for i in range(n_rows)]
 
 
 def _at_least(

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from .structs import LogitBias, TokenData, TokenDataArray
 TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 assert TOKEN_DATA.itemsize == c.sizeof(TokenData)
 
-MAX_SPARE_CHAINS = 64
+MAX_HISTORY = 1 << 20
+"""Tokens that penalties look back at most: libllama reserves memory for all it is asked for, 8 GiB for 2**31 - 1."""
 
 
 class Candidates:
@@ -35,14 +37,19 @@ class Candidates:
         self._pointer = c.byref(self._array)
 
     def run(self, apply: Callable[[int, Any], None], chain: int, tokens: Any, logits: NDArray[np.float32]) -> int:
-        """Fill with `tokens` and their `logits`, apply the chain, return the token it selected."""
+        """Fill with `tokens` and their `logits`, apply the chain, return the token it selected.
+
+        Raises EngineError for logits that are not numbers, which libllama would abort on or sort beyond its memory.
+        """
         n, data, array = len(logits), self._data, self._array
+        if n == 0 or math.isnan(logits.max()):
+            raise EngineError(sampling.NOT_NUMBERS)
         data["id"][:n] = tokens
         data["logit"][:n] = logits
         array.data, array.size, array.selected, array.sorted = data.ctypes.data, n, -1, False
         apply(chain, self._pointer)
         if not 0 <= array.selected < array.size:
-            raise EngineError("the sampler selected no token: the model's logits are not numbers")
+            raise EngineError("the sampler selected no token")
         return int(c.c_int32.from_address(array.data + array.selected * TOKEN_DATA.itemsize).value)
 
 
@@ -105,17 +112,19 @@ class LlamaSamplerFactory:
 
     def open(self, params: SamplingParams, prompt: NDArray[np.int32]) -> LlamaSampler:
         sampling.check(params, self.n_vocab)
-        return LlamaSampler(self, self._with_bans(params), prompt)
+        return LlamaSampler(self, self._prepare(params), prompt)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _with_bans(self, params: SamplingParams) -> SamplingParams:
+    def _prepare(self, params: SamplingParams) -> SamplingParams:
+        """The parameters with the bans that they and the model imply, and a bounded history."""
         bans = self._always_banned + (self._eog_banned if params.ignore_eos else ())
-        if not bans:
-            return params
-        fields = {name: getattr(params, name) for name in params.__dataclass_fields__}
-        return SamplingParams(**(fields | {"logit_bias": params.logit_bias + bans}))
+        return replace(
+            params,
+            logit_bias=params.logit_bias + bans,
+            repeat_last_n=min(params.repeat_last_n, MAX_HISTORY),
+        )
 
     # --- chains
 
