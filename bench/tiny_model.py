@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -228,19 +229,26 @@ def write_weights(writer: gguf.GGUFWriter, shape: Shape, vocab: Vocabulary) -> N
         add(f"{block}.ffn_down", matrix(d, ff, ff**-0.5))
 
 
-def write_model(path: Path, shape: Shape) -> None:
-    """Write the GGUF at `path`; the same shape gives the same bytes. OSError when it cannot be written."""
-    vocab = vocabulary(shape)
+@contextmanager
+def new_model(path: Path, architecture: str) -> Iterator[gguf.GGUFWriter]:
+    """A writer whose metadata and tensors become the GGUF at `path`. OSError when it cannot be written."""
     # A half-written model must not be found under the name of a whole one.
     partial = path.with_name(path.name + ".partial")
-    writer = gguf.GGUFWriter(partial, "llama")
-    write_metadata(writer, shape, vocab)
-    write_weights(writer, shape, vocab)
+    writer = gguf.GGUFWriter(partial, architecture)
+    yield writer
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     partial.replace(path)
+
+
+def write_model(path: Path, shape: Shape) -> None:
+    """Write the GGUF at `path`; the same shape gives the same bytes. OSError when it cannot be written."""
+    vocab = vocabulary(shape)
+    with new_model(path, "llama") as writer:
+        write_metadata(writer, shape, vocab)
+        write_weights(writer, shape, vocab)
 
 
 def parse_arguments(argv: list[str] | None) -> tuple[Path, Shape]:

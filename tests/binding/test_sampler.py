@@ -1,0 +1,298 @@
+"""Samplers: whichever path a request takes, its tokens are those of libllama's own chain over the whole vocabulary."""
+
+from __future__ import annotations
+
+import gc
+import math
+import resource
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path as FilePath
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from llamahttp.binding.model import LlamaModel
+from llamahttp.binding.sampler import LlamaSamplerFactory
+from llamahttp.errors import EngineError, InvalidRequest
+from llamahttp.sampling import Path
+from llamahttp.task import SamplingParams
+
+from .chain import FullChain
+
+N_STEPS = 6
+VOCAB_SIZES = (2, 50, 300, 1200, 32_000)
+NO_PROMPT = np.zeros(0, np.int32)
+
+
+class SizedVocab:
+    """All that a factory asks of a vocabulary, of any size."""
+
+    def __init__(self, n_tokens: int, suppressed: tuple[int, ...] = ()) -> None:
+        self.n_tokens = n_tokens
+        self.eog = frozenset({1, n_tokens // 2})
+        self.suppressed = suppressed
+
+
+def factory(n_vocab: int, suppressed: tuple[int, ...] = ()) -> LlamaSamplerFactory:
+    return LlamaSamplerFactory(SizedVocab(n_vocab, suppressed), n_workers=2)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def factories() -> Iterator[dict[int, LlamaSamplerFactory]]:
+    made = {n_vocab: factory(n_vocab) for n_vocab in VOCAB_SIZES}
+    yield made
+    for each in made.values():
+        each.close()
+
+
+@pytest.fixture
+def large(factories: dict[int, LlamaSamplerFactory]) -> LlamaSamplerFactory:
+    return factories[32_000]
+
+
+def logits_of(n_vocab: int, n_rows: int, seed: int) -> NDArray[np.float32]:
+    """Logits as of a model, from nearly flat to nearly certain. No two of the large ones are equal."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, rng.uniform(0.5, 6), (n_rows, n_vocab)).astype(np.float32)
+
+
+def oracle(
+    factory: LlamaSamplerFactory, params: SamplingParams, prompt: NDArray[np.int32], logits: NDArray[np.float32]
+) -> list[int]:
+    """What libllama's whole chain chooses from each row in turn."""
+    eog = factory._vocab.eog
+    with FullChain(params, eog, factory.n_vocab, prompt) as chain:
+        return [chain.sample(row) for row in logits]
+
+
+def sampled(
+    factory: LlamaSamplerFactory, params: SamplingParams, prompt: NDArray[np.int32], logits: NDArray[np.float32]
+) -> list[int]:
+    """What our sampler chooses from each row in turn."""
+    sampler = factory.open(params, prompt)
+    try:
+        return [factory.sample([sampler], row[np.newaxis])[0] for row in logits]
+    finally:
+        sampler.close()
+
+
+@st.composite
+def sampling_params(draw: st.DrawFn, n_vocab: int) -> SamplingParams:
+    token = st.integers(0, n_vocab - 1)
+    bias = st.sampled_from([-math.inf, -3.0, 0.5, 4.0, 100.0])
+    penalised = draw(st.booleans())
+    return SamplingParams(
+        seed=draw(st.integers(0, 2**32 - 2)),
+        temperature=draw(st.sampled_from([0.0, 0.3, 0.8, 1.0, 2.0])),
+        top_k=draw(st.sampled_from([0, 1, 5, 40, 200, 436, 500])),
+        top_p=draw(st.sampled_from([0.1, 0.5, 0.95, 1.0])),
+        min_p=draw(st.sampled_from([0.0, 0.05, 0.5])),
+        min_keep=draw(st.sampled_from([0, 1, 3])),
+        repeat_last_n=draw(st.sampled_from([0, 1, 16, 64, 400])) if penalised else 64,
+        repeat_penalty=draw(st.sampled_from([1.0, 1.3, 0.5])) if penalised else 1.0,
+        frequency_penalty=draw(st.sampled_from([0.0, 0.7, -0.7])) if penalised else 0.0,
+        presence_penalty=draw(st.sampled_from([0.0, 1.5])) if penalised else 0.0,
+        logit_bias=tuple(draw(st.lists(st.tuples(token, bias), max_size=4))),
+        ignore_eos=draw(st.booleans()),
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[int, list[SamplingParams], list[NDArray[np.int32]], int]:
+    """A vocabulary, several requests over it with their prompts, and a seed for the logits."""
+    n_vocab = draw(st.sampled_from(VOCAB_SIZES[1:]))
+    n_requests = draw(st.integers(1, 4))
+    params = [draw(sampling_params(n_vocab)) for _ in range(n_requests)]
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    # few different tokens, so that they repeat and are often likely
+    prompts = [rng.integers(0, min(n_vocab, 80), rng.integers(1, 120)).astype(np.int32) for _ in range(n_requests)]
+    return n_vocab, params, prompts, draw(st.integers(0, 10_000))
+
+
+@settings(deadline=None, max_examples=150)
+@given(case=cases())
+def test_requests_sampled_together_get_the_tokens_of_the_whole_chain(
+    factories: dict[int, LlamaSamplerFactory],
+    case: tuple[int, list[SamplingParams], list[NDArray[np.int32]], int],
+) -> None:
+    n_vocab, params, prompts, seed = case
+    factory = factories[n_vocab]
+    rows = logits_of(n_vocab, N_STEPS * len(params), seed).reshape(N_STEPS, len(params), n_vocab)
+    with ExitStack() as stack:
+        samplers = [factory.open(each, prompt) for each, prompt in zip(params, prompts, strict=True)]
+        for sampler in samplers:
+            stack.callback(sampler.close)
+        ours = [factory.sample(samplers, logits) for logits in rows]
+    for i, (each, prompt) in enumerate(zip(params, prompts, strict=True)):
+        expected = oracle(factory, each, prompt, rows[:, i])
+        assert [step[i] for step in ours] == expected, samplers[i].path
+
+
+def test_all_three_paths_are_covered(large: LlamaSamplerFactory) -> None:
+    params = [SamplingParams(temperature=0), SamplingParams(), SamplingParams(top_k=0)]
+    samplers = [large.open(each, NO_PROMPT) for each in params]
+    assert [sampler.path for sampler in samplers] == [Path.GREEDY, Path.CANDIDATES, Path.FULL]
+    for sampler in samplers:
+        sampler.close()
+
+
+@pytest.mark.parametrize("repeat_last_n", [1, 7, 64, 100, 101, 300])
+def test_penalties_look_back_at_as_much_of_prompt_and_answer_as_asked_for(
+    large: LlamaSamplerFactory, repeat_last_n: int
+) -> None:
+    params = SamplingParams(seed=3, repeat_penalty=1.5, frequency_penalty=0.5, repeat_last_n=repeat_last_n)
+    prompt = np.arange(100, dtype=np.int32)
+    logits = logits_of(large.n_vocab, 120, 1)
+    logits[:, :110] += 15  # the prompt's tokens and a few more are by far the likeliest
+    assert sampled(large, params, prompt, logits) == oracle(large, params, prompt, logits)
+
+
+def test_a_history_of_any_length_may_be_asked_for(large: LlamaSamplerFactory) -> None:
+    """libllama would reserve 8 GiB for it."""
+    longest = SamplingParams(seed=3, repeat_penalty=1.5, repeat_last_n=2**31 - 1)
+    prompt = np.arange(100, dtype=np.int32)
+    logits = logits_of(large.n_vocab, 5, 1)
+    logits[:, :110] += 15
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ours = sampled(large, longest, prompt, logits)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+    assert ours == oracle(large, replace(longest, repeat_last_n=1000), prompt, logits)
+
+
+@pytest.mark.parametrize("params", [SamplingParams(temperature=0), SamplingParams(seed=1), SamplingParams(top_k=0)])
+def test_a_ban_wins_over_a_bias_for_the_same_token(large: LlamaSamplerFactory, params: SamplingParams) -> None:
+    logits = logits_of(large.n_vocab, 1, 5)
+    (eos,) = sorted(large._vocab.eog)[:1]
+    wanted = replace(params, logit_bias=((eos, 100.0),))
+    assert sampled(large, wanted, NO_PROMPT, logits) == [eos]
+    assert sampled(large, replace(wanted, ignore_eos=True), NO_PROMPT, logits) != [eos]
+
+
+@pytest.mark.parametrize("params", [SamplingParams(temperature=0), SamplingParams(seed=1), SamplingParams(top_k=0)])
+def test_biases_of_the_same_token_add_up(large: LlamaSamplerFactory, params: SamplingParams) -> None:
+    logits = np.zeros((1, large.n_vocab), np.float32)
+    logits[0, 7] = 50.0
+    twice = replace(params, logit_bias=((9, 40.0), (9, 40.0)))
+    assert sampled(large, twice, NO_PROMPT, logits) == [9]
+
+
+@pytest.mark.parametrize("params", [SamplingParams(temperature=0), SamplingParams(seed=1), SamplingParams(top_k=0)])
+def test_tokens_that_the_model_forbids_never_come(params: SamplingParams) -> None:
+    strict = factory(32_000, suppressed=(5, 6))
+    logits = np.zeros((1, 32_000), np.float32)
+    logits[0, 5], logits[0, 6], logits[0, 7] = 300, 200, 100
+    assert sampled(strict, params, NO_PROMPT, logits) == [7]
+    strict.close()
+
+
+@pytest.mark.parametrize("top_k", [2, 40, 200, 0])
+def test_of_equal_logits_the_chosen_one_is_as_likely_as_the_whole_chains(
+    large: LlamaSamplerFactory, top_k: int
+) -> None:
+    """Which of several equal logits comes first depends on the order in which a sort meets them: not ours to keep."""
+    logits = np.round(logits_of(large.n_vocab, 30, 2) * 4) / 4
+    params = SamplingParams(seed=11, top_k=top_k, temperature=1.5)
+    rows = np.arange(30)
+    ours, expected = (pick(large, params, NO_PROMPT, logits) for pick in (sampled, oracle))
+    assert logits[rows, ours].tolist() == logits[rows, expected].tolist()
+
+
+def test_a_seed_repeats_and_the_random_one_does_not(large: LlamaSamplerFactory) -> None:
+    logits = logits_of(large.n_vocab, 40, 8) * np.float32(0.1)
+    flat = SamplingParams(top_p=1.0, min_p=0.0, top_k=0)
+    first, second = (sampled(large, replace(flat, seed=5), NO_PROMPT, logits) for _ in range(2))
+    assert first == second
+    first, second = (sampled(large, flat, NO_PROMPT, logits) for _ in range(2))
+    assert first != second
+
+
+def test_logits_are_only_read(large: LlamaSamplerFactory) -> None:
+    logits = logits_of(large.n_vocab, 3, 9)
+    logits.flags.writeable = False
+    params = [SamplingParams(temperature=0, logit_bias=((int(logits[0].argmax()), -math.inf),)), SamplingParams()]
+    samplers = [large.open(each, NO_PROMPT) for each in (*params, SamplingParams(top_k=0))]
+    assert len(large.sample(samplers, logits)) == 3
+    for sampler in samplers:
+        sampler.close()
+
+
+def test_wrong_parameters_are_refused(large: LlamaSamplerFactory) -> None:
+    with pytest.raises(InvalidRequest, match="token 32000 is not in the vocabulary of 32000 tokens"):
+        large.open(SamplingParams(logit_bias=((32_000, 1.0),)), NO_PROMPT)
+
+
+NAN_PARAMS = [SamplingParams(temperature=0), SamplingParams(logit_bias=((9, 1.0),)), SamplingParams(top_k=0)]
+
+
+@pytest.mark.parametrize("params", NAN_PARAMS, ids=["greedy", "candidates", "full"])
+@pytest.mark.parametrize("wrong", [slice(None), 9])
+def test_logits_that_are_not_numbers_are_an_error(
+    large: LlamaSamplerFactory, params: SamplingParams, wrong: slice | int
+) -> None:
+    """libllama would abort the process, or sort beyond the end of its memory."""
+    logits = logits_of(large.n_vocab, 1, 3)
+    logits[0, wrong] = np.nan
+    with pytest.raises(EngineError, match="logits are not numbers"):
+        sampled(large, params, NO_PROMPT, logits)
+    assert sampled(large, params, NO_PROMPT, logits_of(large.n_vocab, 1, 3)), "the next request works"
+
+
+def test_closing_twice_and_accepting_after_it_do_no_harm(large: LlamaSamplerFactory) -> None:
+    sampler = large.open(SamplingParams(repeat_penalty=2.0), np.arange(5, dtype=np.int32))
+    sampler.close()
+    sampler.close()
+    sampler.accept(3)
+
+
+def test_ten_thousand_samplers_leave_nothing_behind(large: LlamaSamplerFactory) -> None:
+    params = SamplingParams(repeat_penalty=1.1, logit_bias=((3, 1.0),))
+    prompt = np.arange(20, dtype=np.int32)
+    logits = logits_of(large.n_vocab, 1, 4)
+
+    def churn(n: int) -> int:
+        for _ in range(n):
+            sampler = large.open(params, prompt)
+            sampler.close()
+        sampled(large, params, prompt, logits)
+        gc.collect()
+        return resident_bytes()
+
+    before = churn(1000)
+    assert churn(10_000) - before < 8 << 20  # a chain takes about 8 KB: 80 MB if they stayed
+
+
+def resident_bytes() -> int:
+    return int(FilePath("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+# --- log probabilities
+
+
+def test_log_probabilities_are_over_the_raw_logits_best_first(large: LlamaSamplerFactory) -> None:
+    row = logits_of(large.n_vocab, 1, 6)[0]
+    probs = large.probs(row, token=17, n_top=5)
+    exact = row.astype(np.float64) - np.logaddexp.reduce(row.astype(np.float64))
+    assert [token for token, _ in probs.top] == np.argsort(-row)[:5].tolist()
+    assert np.allclose([value for _, value in probs.top], np.sort(exact)[::-1][:5], atol=1e-4)
+    assert probs.logprob == pytest.approx(exact[17], abs=1e-4)
+
+
+def test_more_log_probabilities_than_tokens_are_all_there_are(factories: dict[int, LlamaSamplerFactory]) -> None:
+    probs = factories[2].probs(np.array([0.0, 1.0], np.float32), token=0, n_top=10)
+    assert [token for token, _ in probs.top] == [1, 0]
+    assert sum(math.exp(value) for _, value in probs.top) == pytest.approx(1)
+
+
+def test_a_factory_over_a_real_vocabulary_ignores_eos(llama: LlamaModel) -> None:
+    real = LlamaSamplerFactory(llama.vocab, n_workers=1)
+    logits = np.zeros((1, llama.vocab.n_tokens), np.float32)
+    logits[0, sorted(llama.vocab.eog)] = 10
+    assert sampled(real, SamplingParams(temperature=0), NO_PROMPT, logits)[0] in llama.vocab.eog
+    assert sampled(real, SamplingParams(temperature=0, ignore_eos=True), NO_PROMPT, logits)[0] not in llama.vocab.eog
+    real.close()
+    real.close()
