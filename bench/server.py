@@ -164,7 +164,8 @@ def end(process: Process, grace_s: float = GRACE_S) -> None:
             process.popen.wait(grace_s)
         # The leader may leave children behind, so the group is told even when the leader has gone.
         signal_group(process.pid, signal.SIGKILL)
-        process.popen.wait()
+        with suppress(subprocess.TimeoutExpired):  # stuck in the kernel: nothing more can be done from here
+            process.popen.wait(GRACE_S)
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -185,12 +185,13 @@ def test_gaps_of_all_streams_are_pooled() -> None:
 
 
 def test_times_of_faulty_answers_are_left_out_but_their_tokens_count() -> None:
-    outcomes = [outcome_of([0.1, 0.2], 0.3), outcome_of([5.0], 9.0, "short answer")]
+    outcomes = [outcome_of([0.1, 0.2], 0.3), outcome_of([5.0, 8.0], 9.0, "short answer")]
     figures = round_figures(outcomes, wall_s=1.0, cpu=CpuUse(client_s=0.0))
     assert figures["ttft_p95"] == pytest.approx(100)
+    assert figures["gap_p99"] == pytest.approx(100)
     assert figures["latency_p95"] == pytest.approx(300)
     assert figures["requests_per_s"] == 1
-    assert figures["tokens_per_s"] == 3
+    assert figures["tokens_per_s"] == 4
 
 
 def test_ratios_are_taken_round_by_round() -> None:
@@ -306,6 +307,7 @@ def test_the_head_says_how_the_body_ends() -> None:
         ([STREAM_HEAD, token(), event({"error": {"message": "no memory"}}), STREAM_END], "error event: no"),
         ([STREAM_HEAD, token(), final(1), STREAM_END], "short answer: 1 of 2 tokens"),
         ([STREAM_HEAD, token(), token(), STREAM_END], "the answer ended without its final event"),
+        ([STREAM_HEAD, STREAM_END], "the answer ended without its final event"),
         ([STREAM_HEAD, token(), CLOSE], "connection closed before the end of the answer"),
         ([CLOSE], "connection closed before the end of the answer"),
         ([STREAM_HEAD, chunk(b"data: {nonsense\n\n"), STREAM_END], "not JSON"),
