@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any
 
 from jinja2 import Template, TemplateError, TemplateRuntimeError, Undefined, nodes, pass_context
 from jinja2.ext import Extension, LoopControlExtension
@@ -189,7 +189,7 @@ class _Bounds(NodeTransformer):
 class _GenerationTag(Extension):
     """`{% generation %}`, which marks the tokens to train on in transformers; here a mere scope."""
 
-    tags: ClassVar[set[str]] = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 (declared so by jinja2)
 
     def parse(self, parser: Parser) -> nodes.Scope:
         lineno = next(parser.stream).lineno
