@@ -10,16 +10,9 @@ export LC_ALL=C
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 CACHE=${LLAMAHTTP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/llamahttp}
-LLAMA_CPP_REPO=${LLAMAHTTP_LLAMA_CPP_REPO:-https://github.com/ggml-org/llama.cpp}
-
-# The pinned source: an sdist that carries llama.cpp whole. Version, hash and commit change together.
-readonly SDIST=llama-cpp-python SDIST_VERSION=0.3.36
-readonly SDIST_SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
-readonly SDIST_COMMIT=0c1e57098bba43ac29e6e3b677cdceebdd22334f
 
 # scikit-build-core only lets pip read the sdist's metadata without fetching it anew for every build.
 readonly TOOL_PINS=(cmake==4.2.3 ninja==1.13.0 scikit-build-core==0.11.6)
-readonly DEFAULT_CUDA_ARCHS=(75 80 86 89 90 100 120)
 
 # Always configured alike, so that asking for llama-server later compiles nothing of the libraries again.
 readonly CMAKE_FLAGS=(
@@ -30,6 +23,15 @@ readonly CMAKE_FLAGS=(
     -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_WEBUI=OFF
     -DLLAMA_OPENSSL=OFF -DLLAMA_CURL=OFF -DLLAMA_ALL_WARNINGS=OFF
 )
+
+# shellcheck source=scripts/build_lib/report.sh
+. "$ROOT/scripts/build_lib/report.sh"
+# shellcheck source=scripts/build_lib/source.sh
+. "$ROOT/scripts/build_lib/source.sh"
+# shellcheck source=scripts/build_lib/cuda.sh
+. "$ROOT/scripts/build_lib/cuda.sh"
+# shellcheck source=scripts/build_lib/amx.sh
+. "$ROOT/scripts/build_lib/amx.sh"
 
 usage() {
     cat <<'HELP'
@@ -55,92 +57,6 @@ points llamahttp/_lib/current at it.
 environment: LLAMAHTTP_CACHE (default ~/.cache/llamahttp), LLAMAHTTP_SDIST (the pinned sdist as a local
 file), LLAMAHTTP_LLAMA_CPP_REPO (git repository for --ref), PYTHON, CC, CXX, CUDACXX
 HELP
-}
-
-# -------------------------------------------------------------------------------- messages
-
-say() {
-    printf 'build_lib: %s\n' "$*" >&2
-}
-
-# fail MESSAGE [HINT]...
-fail() {
-    say "error: $1"
-    shift
-    local hint
-    for hint in "$@"; do
-        printf '  %s\n' "$hint" >&2
-    done
-    exit 1
-}
-
-elapsed() {
-    printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60))
-}
-
-# The end of the log, where the whole of it is, and what to install or change.
-fail_with_log() {
-    {
-        printf '%s\n' "--- the last lines of the log"
-        tail -n 20 "$LOG"
-        printf '%s\n' "---"
-    } >&2
-    fail "$1" "whole log: $LOG" "$(hint_for_log)"
-}
-
-hint_for_log() {
-    local pattern hint
-    while IFS='|' read -r hint pattern; do
-        if tail -n 200 "$LOG" | grep -qiE -- "$pattern"; then
-            printf '%s' "$hint"
-            return
-        fi
-    done <<HINTS
-the disk is full ($(df -h --output=avail "$CACHE" | tail -n 1 | tr -d ' ') free in $CACHE): free some space, or set LLAMAHTTP_CACHE to another disk|no space left on device|disk quota exceeded
-memory ran out: try a smaller --jobs than $JOBS|killed signal terminated|cannot allocate memory|out of memory|signal 9
-install venv for Python (Debian and Ubuntu: apt install python3-venv), or set PYTHON to another Python|ensurepip|no module named venv
-no package index is reachable: check the network, pip's configuration or HTTPS_PROXY; without a network set LLAMAHTTP_SDIST or use --source|no matching distribution|could not find a version|name resolution|connection (error|refused|reset|timed)|max retries|network is unreachable|proxyerror
-this nvcc does not accept this C++ compiler: install an older g++ and set CUDAHOSTCXX to it|unsupported gnu version|unsupported clang version
-install a C++17 compiler (Debian and Ubuntu: apt install g++, Fedora: dnf install gcc-c++), or set CXX|no cmake_cxx_compiler|compiler .* not able to compile|unrecognized .*std=
-a header is missing; one of the system's comes with: apt install build-essential (Debian and Ubuntu)|fatal error: .*no such file
-if the log does not help: ./build_lib.sh --clean builds from nothing|.
-HINTS
-}
-
-# logged STEP COMMAND...: the command's output goes to the log; a failure ends the script.
-logged() {
-    local step=$1
-    shift
-    printf '+ %s\n' "$*" >>"$LOG"
-    "$@" >>"$LOG" 2>&1 || fail_with_log "$step failed"
-}
-
-# show_progress WHAT: reads ninja's output; one live line on a terminal, a line for every 10 % elsewhere.
-show_progress() {
-    local what=$1 line percent=0 last=-10 status
-    while true; do
-        status=0
-        IFS= read -r -t 1 line || status=$?
-        if ((status > 128)); then
-            line=''             # a second without news: only the clock moves
-        elif ((status > 0)); then
-            break
-        else
-            printf '%s\n' "$line" >>"$LOG"
-        fi
-        if [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]]; then
-            percent=$((100 * BASH_REMATCH[1] / BASH_REMATCH[2]))
-        fi
-        if [[ -t 2 ]]; then
-            printf '\rbuild_lib: %s %3d %%  %s ' "$what" "$percent" "$(elapsed)" >&2
-        elif ((percent >= last + 10)); then
-            say "$what $percent % ($(elapsed))"
-            last=$((percent - percent % 10))
-        fi
-    done
-    if [[ -t 2 ]]; then
-        printf '\r\033[K' >&2
-    fi
 }
 
 # -------------------------------------------------------------------------------- options
@@ -253,195 +169,6 @@ compiler_version() {
     "${CXX:-c++}" --version | head -n 1
 }
 
-# AMX that the CPU announces: works, refused (by the kernel; ggml then does not use it), traps. Else: absent.
-# The finding is kept, also when it was the self-test that made it.
-amx_state() {
-    grep -qw amx_tile /proc/cpuinfo || { echo absent; return; }
-    [[ -e $AMX_FILE ]] || probe_amx >"$AMX_FILE"
-    cat "$AMX_FILE"
-}
-
-probe_amx() {
-    local probe=$CACHE/probe/amx.$$ status=0
-    if ! "${CC:-cc}" -O2 -mamx-tile -mamx-int8 -include "$AMX_LOAD" "$ROOT/scripts/amx_probe.c" -o "$probe" 2>/dev/null; then
-        echo absent             # the compiler does not know AMX and cannot emit it
-        return
-    fi
-    { bash -c 'ulimit -c 0; "$0"' "$probe" || status=$?; } 2>/dev/null
-    rm -f "$probe"
-    case $status in
-        0) echo works ;;
-        1) echo refused ;;
-        *) echo traps ;;
-    esac
-}
-
-# -------------------------------------------------------------------------------- the source
-
-# Sets SOURCE_ID (what the key depends on), TREE_ID (what the build tree depends on), SOURCE_NAME and
-# SOURCE_DIR; fetches nothing, but asks the repository when the newest tag is wanted.
-choose_source() {
-    BUILD_NUMBER=''
-    if [[ -n $SOURCE ]]; then
-        choose_source_dir
-    elif [[ -n $REF ]]; then
-        choose_source_ref
-    else
-        SOURCE_NAME="sdist $SDIST $SDIST_VERSION"
-        SOURCE_DIR=$CACHE/src/sdist-${SDIST_SHA256:0:16}
-        SOURCE_ID=$SDIST_SHA256
-        TREE_ID=$SOURCE_ID
-    fi
-}
-
-choose_source_dir() {
-    [[ -f $SOURCE/CMakeLists.txt && -f $SOURCE/include/llama.h ]] ||
-        fail "--source $SOURCE: no llama.cpp source tree (CMakeLists.txt and include/llama.h are looked for)"
-    SOURCE_DIR=$(cd "$SOURCE" && pwd -P)
-    SOURCE_NAME="directory $SOURCE_DIR"
-    SOURCE_ID="$SOURCE_DIR $(source_dir_state)"
-    TREE_ID=$SOURCE_DIR         # one build tree for all states: a change compiles only what it touches
-}
-
-# Names, sizes and times of the files that the build reads.
-source_dir_state() {
-    (cd "$SOURCE_DIR" && find CMakeLists.txt cmake common ggml include scripts src tools vendor \
-        -type f -printf '%p %s %T@\n' 2>/dev/null || true) | sort | sha256sum | cut -c 1-16
-}
-
-choose_source_ref() {
-    command -v git >/dev/null || fail "--ref needs git, which is not found" "Debian and Ubuntu: apt install git"
-    if [[ $REF == latest ]]; then
-        REF=$(latest_tag)
-        say "the latest tag is $REF"
-    fi
-    if [[ $REF =~ ^b([0-9]+)$ ]]; then
-        BUILD_NUMBER=${BASH_REMATCH[1]}
-    fi
-    SOURCE_NAME="git $LLAMA_CPP_REPO $REF"
-    SOURCE_DIR=$CACHE/src/git-$(hash_of "$LLAMA_CPP_REPO")-$REF
-    SOURCE_ID=$SOURCE_NAME      # a tag does not move
-    TREE_ID=$SOURCE_ID
-}
-
-latest_tag() {
-    local tags
-    tags=$(git_online ls-remote --tags --refs "$LLAMA_CPP_REPO" 'b[0-9]*') || fail_without_repo
-    tags=$(sed -n 's|.*refs/tags/\(b[0-9][0-9]*\)$|\1|p' <<<"$tags" | sort -V)
-    [[ -n $tags ]] || fail "$LLAMA_CPP_REPO has no tag of the form b8505"
-    tail -n 1 <<<"$tags"
-}
-
-git_online() {
-    GIT_TERMINAL_PROMPT=0 git -c advice.detachedHead=false -c http.lowSpeedLimit=1000 -c http.lowSpeedTime=30 "$@" 2>>"$LOG"
-}
-
-fail_without_repo() {
-    tail -n 3 "$LOG" >&2
-    fail "$LLAMA_CPP_REPO cannot be read" "check the network, or name a reachable copy in LLAMAHTTP_LLAMA_CPP_REPO," \
-        "or build without --ref: the pinned source comes with pip"
-}
-
-fetch_source() {
-    [[ ! -d $SOURCE_DIR ]] || return 0
-    local new=$CACHE/src/.new-$$
-    TEMPORARY+=("$new")
-    mkdir -p "$new"
-    if [[ -n $REF ]]; then
-        fetch_ref "$new"
-    else
-        fetch_sdist "$new"
-    fi
-    mv -T "$new" "$SOURCE_DIR"
-}
-
-fetch_ref() {
-    say "fetching llama.cpp $REF"
-    git_online clone --quiet --depth 1 --branch "$REF" "$LLAMA_CPP_REPO" "$1" ||
-        { grep -q "Remote branch $REF not found" "$LOG" && fail "$LLAMA_CPP_REPO has no tag $REF" "tags look like b8505"; } ||
-        fail_without_repo
-    [[ -f $1/include/llama.h ]] || fail "$LLAMA_CPP_REPO $REF holds no llama.cpp (include/llama.h is missing)"
-}
-
-fetch_sdist() {
-    local archive=${LLAMAHTTP_SDIST:-}
-    if [[ -z $archive ]]; then
-        say "fetching $SDIST $SDIST_VERSION (77 MB)"
-        printf '%s==%s --hash=sha256:%s\n' "$SDIST" "$SDIST_VERSION" "$SDIST_SHA256" >"$1/requirements.txt"
-        logged "fetching $SDIST $SDIST_VERSION" "$TOOLS/bin/python" -m pip download --no-deps --no-binary "$SDIST" \
-            --no-build-isolation --require-hashes --requirement "$1/requirements.txt" --dest "$1"
-        archive=$(find "$1" -name '*.tar.gz')
-    fi
-    [[ -f $archive ]] || fail "LLAMAHTTP_SDIST: no such file: $archive"
-    sha256sum --check --status <<<"$SDIST_SHA256  $archive" ||
-        fail "$archive is not the pinned $SDIST $SDIST_VERSION" "expected sha256 $SDIST_SHA256" \
-            "found           $(sha256sum "$archive" | cut -d ' ' -f 1)"
-    logged "unpacking $archive" tar -xzf "$archive" -C "$1" --no-same-owner --strip-components=3 \
-        "llama_cpp_python-$SDIST_VERSION/vendor/llama.cpp"
-    rm -f "$1"/*.tar.gz "$1/requirements.txt" "$1/.git"
-}
-
-source_commit() {
-    if [[ -z $SOURCE && -z $REF ]]; then
-        echo "$SDIST_COMMIT"
-    elif [[ -e $SOURCE_DIR/.git ]]; then
-        git -C "$SOURCE_DIR" rev-parse HEAD 2>/dev/null || echo unknown
-    else
-        echo unknown
-    fi
-}
-
-# -------------------------------------------------------------------------------- CUDA
-
-# Sets CUDA to on or off, NVCC, and the architectures in CUDA_ARCH.
-choose_cuda() {
-    if [[ $CUDA == off ]]; then
-        CUDA_ARCH=''
-        return
-    fi
-    NVCC=${CUDACXX:-$(PATH=$PATH:/usr/local/cuda/bin command -v nvcc || true)}
-    local gpus
-    gpus=$(gpu_archs)
-    if [[ $CUDA == auto ]]; then
-        choose_cuda_auto "$gpus"
-    elif ! command -v "${NVCC:-nvcc}" >/dev/null; then
-        fail "--cuda on: ${NVCC:-nvcc} is not found" "install the CUDA toolkit, or set CUDACXX to nvcc"
-    fi
-    if [[ $CUDA == off ]]; then
-        CUDA_ARCH=''
-    else
-        CUDA_ARCH=${CUDA_ARCH:-${gpus:-$(default_cuda_archs)}}
-    fi
-}
-
-choose_cuda_auto() {
-    CUDA=off
-    if [[ -n $1 && -n $NVCC ]]; then
-        CUDA=on
-    elif [[ -n $1 ]]; then
-        say "a GPU is present, but no nvcc: building for the CPU (install the CUDA toolkit to use the GPU; --cuda off hides this line)"
-    fi
-}
-
-# The compute capabilities of the GPUs present, such as 86-real;90-real; nothing without a GPU or driver.
-gpu_archs() {
-    command -v nvidia-smi >/dev/null || return 0
-    { timeout 20 nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null || true; } |
-        sed -n 's/^\([0-9]*\)\.\([0-9]\)$/\1\2-real/p' | sort -u | paste -sd ';'
-}
-
-default_cuda_archs() {
-    local known arch archs=()
-    known=$("$NVCC" --list-gpu-arch)
-    for arch in "${DEFAULT_CUDA_ARCHS[@]}"; do
-        if grep -qx "compute_$arch" <<<"$known"; then
-            archs+=("$arch-real")
-        fi
-    done
-    archs[-1]=${archs[-1]%-real}        # the newest also as PTX, for GPUs that come after it
-    (IFS=';' && echo "${archs[*]}")
-}
-
 # -------------------------------------------------------------------------------- the key
 
 # Sets FLAGS (what cmake is given), TREE (build tree), LIBRARY (finished library) and LOG.
@@ -449,10 +176,13 @@ choose_keys() {
     FINGERPRINT=$(cpu_fingerprint)
     COMPILER=$(compiler_version)
     AMX_FILE=$CACHE/probe/amx-$(hash_of "$FINGERPRINT" "$COMPILER" "$(uname -r)")
-    AMX_LOAD=$CACHE/probe/amx_load-$(sha256sum <"$ROOT/scripts/amx_load.h" | cut -c 1-16).h
-    [[ -e $AMX_LOAD ]] || cp "$ROOT/scripts/amx_load.h" "$AMX_LOAD"
+    AMX_LOAD=$CACHE/probe/amx_load-$(sha256sum <"$ROOT/scripts/build_lib/amx_load.h" | cut -c 1-16).h
+    [[ -e $AMX_LOAD ]] || cp "$ROOT/scripts/build_lib/amx_load.h" "$AMX_LOAD"
     choose_flags
     local compilers="$COMPILER|${CC:-}|${CXX:-}|${CFLAGS:-}|${CXXFLAGS:-}|${LDFLAGS:-}"
+    if [[ $CUDA == on ]]; then
+        compilers+="|$("$NVCC" --version | tail -n 1)|${CUDAHOSTCXX:-}"
+    fi
     local cpu=$FINGERPRINT
     [[ -z $PORTABLE ]] || cpu=$(uname -m)
     PROBE=$(in_root "$PYTHON" -m llamahttp.binding.abi probe) || fail "llamahttp/binding/abi.py printed no probe"
@@ -557,25 +287,10 @@ collect() {
     write_manifest >"$NEW/manifest.json"
 }
 
-# ggml picks the variant at run time by what the CPU announces, so one that traps must not be there.
-leave_out_amx() {
-    local variant
-    while read -r variant; do
-        rm -f "$NEW/lib$variant".so*
-        say "leaving out $variant"
-    done < <(amx_variants)
-}
-
-amx_variants() {
-    awk '/^build .*ggml-cpu-[a-z0-9_.]+\.dir/ { match($0, /ggml-cpu-[a-z0-9_.]+\.dir/)
-                                                name = substr($0, RSTART, RLENGTH - 4) }
-         /DEFINES = .*GGML_AMX/ { print name }' "$TREE/build.ninja" | sort -u
-}
-
 write_manifest() {
     local version
     version=$(sed -n 's/^set(PACKAGE_VERSION "\(.*\)")$/\1/p' "$TREE/llama-config-version.cmake" 2>/dev/null) || version=unknown
-    "$PYTHON" "$ROOT/scripts/manifest.py" --abi "$TREE/abi_probe.json" --version "$version" \
+    "$PYTHON" "$ROOT/scripts/build_lib/manifest.py" --abi "$TREE/abi_probe.json" --version "$version" \
         ${BUILD_NUMBER:+--build "$BUILD_NUMBER"} --commit "$(source_commit)" --source "$SOURCE_NAME" \
         --compiler "$COMPILER" --cpu-model "$(cpu_model)" --cpu-fingerprint "$FINGERPRINT" \
         ${PORTABLE:+--portable} ${AMX_DISABLED:+--amx-disabled} --cuda-arch "$CUDA_ARCH" \
@@ -679,6 +394,7 @@ use_library() {
     fi
 }
 
+# shellcheck disable=SC2329  # the trap calls it
 remove_temporary() {
     if ((${#TEMPORARY[@]})); then
         rm -rf "${TEMPORARY[@]}"
