@@ -116,7 +116,6 @@ class ChatTemplate:
     ) -> str:
         now = self._clock()
         inputs = {
-            "enable_thinking": True,
             "datetime": now.strftime("%b %d %Y"),
             "date_string": now.strftime("%d %b %Y"),
             **variables,

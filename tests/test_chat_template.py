@@ -141,7 +141,13 @@ def test_bos_is_left_out_where_the_vocabulary_adds_it() -> None:
 def test_kwargs_become_variables_but_do_not_replace_the_conversation() -> None:
     template = ChatTemplate("{{ messages[0].content }} {{ mood }} {{ enable_thinking }}")
     assert template.render(USER, kwargs={"mood": "good", "messages": [], "enable_thinking": False}) == "Hi good False"
-    assert template.render(USER) == "Hi  True"
+
+
+def test_differs_from_llama_server_thinking_is_left_to_the_template_unless_asked_for() -> None:
+    """llama-server defines enable_thinking as true for everybody; transformers, like us, leaves it undefined."""
+    template = ChatTemplate("{{ enable_thinking is defined }}")
+    assert template.render(USER) == "False"
+    assert template.render(USER, kwargs={"enable_thinking": False}) == "True"
 
 
 def test_kwargs_known_under_other_names() -> None:

@@ -276,9 +276,7 @@ async def test_a_full_cache_fails_the_youngest_and_the_others_go_on() -> None:
         assert tokens == continuation(prompt("o" * 100), 90)
 
 
-async def test_a_failed_decode_fails_its_requests_and_the_next_one_works(
-    engine: Engine, decoder: FakeDecoder
-) -> None:
+async def test_a_failed_decode_fails_its_requests_and_the_next_one_works(engine: Engine, decoder: FakeDecoder) -> None:
     decoder.errors = [BatchError("Compute error (-3).", fatal=True)]
     with pytest.raises(EngineError, match="Compute error"):
         await collect(engine, CompletionTask(prompt("hello"), n_predict=3))
