@@ -44,8 +44,8 @@ points llamahttp/_lib/current at it.
   --ref TAG|latest    build this llama.cpp tag (b8505, say), fetched with git
                       default: the llama.cpp inside a pinned llama-cpp-python sdist, fetched with pip
   --cuda auto|on|off  GPU support; auto (default): on where nvcc and a GPU are found
-  --cuda-arch LIST    GPU architectures, such as 86 or "80;90"; default: those of the GPUs present,
-                      else 75;80;86;89;90;100;120 as far as nvcc knows them
+  --cuda-arch LIST    GPU architectures, such as 86 or "80;90"; implies --cuda on; default: those of
+                      the GPUs present, else 75;80;86;89;90;100;120 as far as nvcc knows them
   --portable          for any CPU of this kind: several CPU variants, the best is loaded at run time;
                       default: for the CPU of this machine
   --reference         also build llama-server from the same source; prints its path as the last line
@@ -86,7 +86,7 @@ parse_options() {
         shift
     done
     [[ -z $SOURCE || -z $REF ]] || fail "--source and --ref exclude each other"
-    JOBS=${JOBS:-$(nproc)}
+    JOBS=${JOBS:-$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)}
 }
 
 set_option() {
@@ -329,6 +329,7 @@ install_reference() {
 
 build() {
     : >"$LOG"
+    rm -rf "$CACHE"/{src,lib}/.new-* "$CACHE"/lib/*.old-*   # what a killed call left; the lock is ours
     if [[ -n $CLEAN ]]; then
         rm -rf "$TREE"
     fi

@@ -155,7 +155,11 @@ def test_a_directory_without_llama_cpp_is_refused(workshop: Workshop, tmp_path: 
 
 @pytest.mark.parametrize(
     ("variable", "options", "hint"),
-    [("CXX", [], "apt install g++"), ("CUDACXX", ["--cuda", "on"], "install the CUDA toolkit")],
+    [
+        ("CXX", [], "apt install g++"),
+        ("CUDACXX", ["--cuda", "on"], "install the CUDA toolkit"),
+        ("CUDACXX", ["--cuda", "auto", "--cuda-arch", "80"], "install the CUDA toolkit"),
+    ],
 )
 def test_a_missing_compiler_is_named(workshop: Workshop, variable: str, options: list[str], hint: str) -> None:
     workshop.environment = {variable: "/nowhere/compiler"}

@@ -5,31 +5,32 @@ readonly DEFAULT_CUDA_ARCHS=(75 80 86 89 90 100 120)
 
 # Sets CUDA to on or off, NVCC, and the architectures in CUDA_ARCH.
 choose_cuda() {
+    local gpus=''
+    NVCC=${CUDACXX:-$(PATH=$PATH:/usr/local/cuda/bin command -v nvcc || true)}
+    if [[ $CUDA != off ]]; then
+        gpus=$(gpu_archs)
+    fi
+    if [[ $CUDA == auto && -z $CUDA_ARCH ]]; then
+        choose_by_presence "$gpus"
+    elif [[ $CUDA == auto ]]; then
+        CUDA=on
+    fi
     if [[ $CUDA == off ]]; then
         CUDA_ARCH=''
         return
     fi
-    NVCC=${CUDACXX:-$(PATH=$PATH:/usr/local/cuda/bin command -v nvcc || true)}
-    local gpus
-    gpus=$(gpu_archs)
-    if [[ $CUDA == auto ]]; then
-        choose_cuda_auto "$gpus"
-    elif ! command -v "${NVCC:-nvcc}" >/dev/null; then
-        fail "--cuda on: ${NVCC:-nvcc} is not found" "install the CUDA toolkit, or set CUDACXX to nvcc"
-    fi
-    if [[ $CUDA == off ]]; then
-        CUDA_ARCH=''
-    else
-        CUDA_ARCH=${CUDA_ARCH:-${gpus:-$(default_cuda_archs)}}
-    fi
+    command -v "${NVCC:-nvcc}" >/dev/null ||
+        fail "CUDA is wanted, but ${NVCC:-nvcc} is not found" "install the CUDA toolkit, or set CUDACXX to nvcc"
+    CUDA_ARCH=${CUDA_ARCH:-${gpus:-$(default_cuda_archs)}}
 }
 
-choose_cuda_auto() {
+choose_by_presence() {
     CUDA=off
     if [[ -n $1 && -n $NVCC ]]; then
         CUDA=on
     elif [[ -n $1 ]]; then
-        say "a GPU is present, but no nvcc: building for the CPU (install the CUDA toolkit to use the GPU; --cuda off hides this line)"
+        say "a GPU is present, but no nvcc: building for the CPU" \
+            "(install the CUDA toolkit to use the GPU; --cuda off hides this line)"
     fi
 }
 
