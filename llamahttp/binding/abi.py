@@ -115,7 +115,9 @@ def differences(built: dict[str, dict[str, object]]) -> list[str]:
     """What in a manifest's `abi` object is not as declared, one sentence each."""
     found = []
     for table, ours in declared().items():
-        theirs = built.get(table, {})
+        theirs = built.get(table)
+        if not isinstance(theirs, dict):
+            theirs = {}
         for name, value in ours.items():
             if name not in theirs:
                 found.append(f"{table}.{name} is missing from the library's headers")

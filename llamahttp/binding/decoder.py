@@ -17,6 +17,9 @@ from .structs import BatchStruct, ContextParams
 KV_BYTES = 2
 """Bytes of one number in the KV cache, which is f16."""
 
+SPARSE = 8
+"""At least one layer in so many keeps the whole context, in models that mix kinds of attention."""
+
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
@@ -68,7 +71,7 @@ class LlamaDecoder:
     def __init__(self, model: LlamaModel, config: DecoderConfig) -> None:
         check_memory(model, config)
         self._lib = lib = library.load()
-        self._model = model  # must outlive the context
+        self._owner = model.owner  # must outlive the context
         library.take_errors()
         self._handle: int | None = lib.llama_init_from_model(model.handle, _params(lib, config))
         if not self._handle:
@@ -97,6 +100,7 @@ class LlamaDecoder:
         handle, self._handle = self._handle, None
         if handle:
             self._lib.llama_free(handle)
+            del self._owner
 
     def decode(self, n_rows: int) -> None:
         status = self._lib.llama_decode(self.handle, self.batch.struct(n_rows))
@@ -136,8 +140,10 @@ class LlamaDecoder:
 
     def _keeps_window(self, id_seq: int, start: int) -> bool:
         """Whether the cells that position `start` will look back at are still there in a sliding-window cache."""
+        # window   (start - n_swa .. start]      `start` itself is computed next
+        # kept     [first ............ end)      without gaps: libllama drops all before a cell that it reuses
         first = self._lib.llama_memory_seq_pos_min(self._memory, id_seq)
-        return bool(0 <= first <= max(0, start - self._n_swa))
+        return bool(0 <= first <= max(0, start - self._n_swa + 1))
 
 
 def _params(lib: object, config: DecoderConfig) -> ContextParams:
@@ -169,15 +175,24 @@ def check_memory(model: LlamaModel, config: DecoderConfig) -> None:
 
 
 def kv_bytes(metadata: dict[str, str], n_ctx: int) -> int:
-    """Bytes of a full attention KV cache, from a GGUF's metadata. 0 where the metadata does not tell."""
+    """Bytes that a KV cache has at least, from a GGUF's metadata. 0 where the metadata does not tell.
+
+    Tables (sizes a layer) are not among the metadata. Models with a sliding window or with recurrent layers need
+    less than full attention, by how much depends on the architecture: one layer in `SPARSE` is counted.
+    """
     arch = metadata.get("general.architecture", "")
 
     def number(key: str, default: int = 0) -> int:
         value = metadata.get(f"{arch}.{key}", "")
         return int(value) if value.isdigit() else default
 
-    n_head = number("attention.head_count", 1)
-    n_head_kv = number("attention.head_count_kv", n_head)
-    head_size = number("embedding_length") // max(1, n_head)
+    n_head = number("attention.head_count")
+    if n_head == 0:
+        return 0  # no attention at all, or another number of heads in each layer
+    n_head_kv = number("attention.head_count_kv", 1)
+    n_layers = number("block_count")
+    if number("attention.sliding_window") or any(key.startswith(f"{arch}.ssm.") for key in metadata):
+        n_layers //= SPARSE
+    head_size = number("embedding_length") // n_head
     k, v = number("attention.key_length", head_size), number("attention.value_length", head_size)
-    return n_ctx * number("block_count") * n_head_kv * (k + v) * KV_BYTES
+    return n_ctx * n_layers * n_head_kv * (k + v) * KV_BYTES

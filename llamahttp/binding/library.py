@@ -1,11 +1,12 @@
 """Loading: find libllama, check that it is the one that our declarations describe, route its log.
 
-One library per process, loaded on first use by `load`. Calls go through `lib.llama_xxx`; whether a call keeps the GIL is
-decided once, in `functions`.
+One library per process, loaded on first use by `load`. Calls go through `lib.llama_xxx`; whether a call keeps the GIL
+is decided once, in `functions`.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes as c
 import json
 import logging
@@ -17,6 +18,7 @@ import threading
 from collections import deque
 from functools import lru_cache
 from pathlib import Path
+from struct import Struct
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,6 +40,14 @@ LEVELS = {
     CONSTANTS["GGML_LOG_LEVEL_ERROR"]: logging.WARNING,
 }
 
+MANIFEST_TABLES = ("llama_cpp", "cpu", "abi")
+"""What a manifest holds as far as we read it, each an object."""
+
+ELF_HEADER = Struct("<40x Q 10x H H 2x")
+"""Elf64_Ehdr: e_shoff, e_shentsize, e_shnum."""
+
+SELF_TEST_SECONDS = 120
+
 REBUILD = "run ./build_lib.sh to build the library for this machine and version"
 
 
@@ -58,12 +68,14 @@ def load() -> Any:
     """
     where = directory()
     manifest = read_manifest(where)
-    _check_abi(manifest)
+    check_abi(manifest)
     lib = _bind(where)
     lib.manifest = manifest
     _check_defaults(lib)
     lib.llama_log_set(_log_callback, None)
-    lib.ggml_backend_load_all_from_path(str(where).encode())
+    # a thread that still computes while the interpreter ends must not call into it
+    atexit.register(lib.llama_log_set, LOG_CALLBACK(), None)
+    lib.ggml_backend_load_all_from_path(os.fsencode(where))
     lib.llama_backend_init()
     log.debug("libllama %s loaded from %s", version(lib), where)
     return lib
@@ -78,22 +90,23 @@ def read_manifest(where: Path) -> dict[str, Any]:
         raise LibraryError(f"{where} holds no finished build (no manifest.json); {REBUILD}") from None
     except (OSError, ValueError) as error:
         raise LibraryError(f"cannot read {path}: {error}; {REBUILD}") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("abi"), dict):
+    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(key), dict) for key in MANIFEST_TABLES):
         raise LibraryError(f"{path} is not a manifest of build_lib.sh; {REBUILD}")
     return manifest
 
 
 def version(lib: Any) -> str:
     """The loaded library in a few words: version and commit."""
-    source = lib.manifest.get("llama_cpp", {})
+    source = lib.manifest["llama_cpp"]
     return f"{source.get('version', 'unknown')} ({str(source.get('commit', ''))[:8]})"
 
 
-def _check_abi(manifest: dict[str, Any]) -> None:
+def check_abi(manifest: dict[str, Any]) -> None:
+    """Raise LibraryError if the library was built from headers that are not the ones we declare."""
     found = abi.differences(manifest["abi"])
     if not found:
         return
-    source = manifest.get("llama_cpp", {})
+    source = manifest["llama_cpp"]
     more = f" (and {len(found) - 1} more differences)" if len(found) > 1 else ""
     raise LibraryError(
         f"libllama {source.get('version')} ({source.get('source')}) does not match the declarations of this llamahttp: "
@@ -101,8 +114,27 @@ def _check_abi(manifest: dict[str, Any]) -> None:
     )
 
 
+def check_complete(path: Path) -> None:
+    """Raise LibraryError for an ELF file that was cut short: the loader would be killed by a bus error."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(ELF_HEADER.size)
+            size = file.seek(0, os.SEEK_END)
+    except OSError as error:
+        raise LibraryError(f"cannot load {path}: {error.strerror}; {REBUILD}") from None
+    wanted = ELF_HEADER.size
+    if header.startswith(b"\x7fELF\x02\x01") and len(header) == ELF_HEADER.size:
+        # linkers put the section headers last; what is no 64-bit ELF file the loader refuses itself
+        sections_at, entry_size, n_entries = ELF_HEADER.unpack(header)
+        wanted = sections_at + entry_size * n_entries
+    if size < wanted:
+        raise LibraryError(f"cannot load {path}: it has {size} bytes of at least {wanted}; {REBUILD}")
+
+
 def _bind(where: Path) -> Any:
     lib = SimpleNamespace()
+    for path in sorted(where.glob("lib*.so*")):
+        check_complete(path)
     for library in ("ggml", "llama"):
         path = where / f"lib{library}.so"
         try:
@@ -200,22 +232,34 @@ def check_cpu() -> None:
     where = directory()
     manifest = read_manifest(where)
     here = cpu.fingerprint()
-    if manifest.get("cpu", {}).get("fingerprint") == here:
+    if manifest["cpu"].get("fingerprint") == here:
         return
     remembered = where / f"selftest-{here}"
     if remembered.exists():
         return
     log.warning("libllama was built on another CPU; testing it on this one")
-    child = subprocess.run(
-        [sys.executable, "-m", "llamahttp.binding.selftest", str(where)], capture_output=True, text=True, timeout=120
-    )
-    if child.returncode != 0:
-        reason = (child.stdout + child.stderr).strip().splitlines()[-1:] or [f"exit status {child.returncode}"]
-        raise LibraryError(f"libllama was built for another CPU and does not run on this one ({reason[0]}); {REBUILD}")
+    reason = _self_test(where)
+    if reason:
+        raise LibraryError(f"libllama was built for another CPU and does not run on this one ({reason}); {REBUILD}")
     try:
         remembered.touch()
     except OSError as error:
         log.debug("cannot remember the self-test: %s", error)
+
+
+def _self_test(where: Path) -> str:
+    """Run the self-test in a child process. Returns what is wrong, or nothing."""
+    command = [sys.executable, "-m", "llamahttp.binding.selftest", str(where)]
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, timeout=SELF_TEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"the self-test took longer than {SELF_TEST_SECONDS} s"
+    if child.returncode == 0:
+        return ""
+    said = (child.stdout.strip() or child.stderr.strip()).splitlines()[-1:] or ["nothing"]
+    if child.returncode < 0:
+        return f"signal {-child.returncode} with weights of type {said[0]}"
+    return said[0]
 
 
 # --- devices

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes as c
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..abc import ModelInfo
-from ..errors import ModelError
+from ..errors import ModelError, Unavailable
 from . import library
 from .functions import CONSTANTS
 from .structs import PROGRESS_CALLBACK
@@ -23,36 +24,61 @@ GGUF_MAGIC = b"GGUF"
 HIDDEN = CONSTANTS["LLAMA_TOKEN_ATTR_UNKNOWN"] | CONSTANTS["LLAMA_TOKEN_ATTR_CONTROL"]
 
 
+class _Owner:
+    """Frees a model when nobody uses it any more.
+
+    Every call into the model holds a reference meanwhile, so that closing it while another thread tokenises is safe.
+    """
+
+    def __init__(self, lib: Any, model: int) -> None:
+        self._free = lib.llama_model_free
+        self.model = model
+        self.vocab: int = lib.llama_model_get_vocab(model)
+
+    def __del__(self) -> None:
+        self._free(self.model)
+
+
 class LlamaModel:
     """An open GGUF. Raises ModelError if the file is missing, corrupt or unknown to libllama."""
 
     def __init__(
         self, path: Path, *, n_gpu_layers: int = -1, on_progress: Callable[[float], None] | None = None
     ) -> None:
-        """`on_progress` is called with 0..1 on the thread that loads. Blocks, without the GIL, until loaded."""
+        """`on_progress` is called with 0..1 on the thread that loads; what it raises ends the load and is raised here.
+
+        Blocks, without the GIL, until loaded.
+        """
         check_file(path)
         self._lib = library.load()
+        progress = _Progress(on_progress)
         params = self._lib.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
-        if on_progress is not None:
-            params.progress_callback = _progress_callback(on_progress)
+        params.progress_callback = progress.callback
         library.take_errors()
-        self._handle: int | None = self._lib.llama_model_load_from_file(str(path).encode(), params)
-        if not self._handle:
+        handle = self._lib.llama_model_load_from_file(os.fsencode(path), params)
+        self._owner = _Owner(self._lib, handle) if handle else None
+        if progress.error is not None:
+            raise progress.error
+        if not handle:
             raise ModelError(f"cannot load {path}: {_reason(library.take_errors())}")
         self.info = self._read_info(path)
-        self.vocab = LlamaVocab(self, self._lib.llama_model_get_vocab(self._handle))
+        self.vocab = LlamaVocab(self)
+
+    @property
+    def owner(self) -> _Owner:
+        """Keeps the model open as long as it is held. Raises Unavailable once the model is closed."""
+        if self._owner is None:
+            raise Unavailable("the model is closed")
+        return self._owner
 
     @property
     def handle(self) -> int:
-        assert self._handle is not None, "the model is closed"
-        return self._handle
+        return self.owner.model
 
     def close(self) -> None:
-        """Free the model; contexts made from it must be closed before. Safe twice."""
-        handle, self._handle = self._handle, None
-        if handle:
-            self._lib.llama_model_free(handle)
+        """Free the model, at once or when the last context made from it is closed. Safe twice."""
+        self._owner = None
 
     @property
     def n_swa(self) -> int:
@@ -102,12 +128,12 @@ class LlamaModel:
 
 
 class LlamaVocab:
-    """The vocabulary of a model; implements `abc.Vocab`. Lives as long as its model."""
+    """The vocabulary of a model; implements `abc.Vocab`. Calls raise Unavailable once the model is closed."""
 
-    def __init__(self, model: LlamaModel, handle: int) -> None:
-        self._model = model  # keeps the handle alive
-        self._handle = handle
+    def __init__(self, model: LlamaModel) -> None:
+        self._model = model
         self._lib = lib = library.load()
+        handle = self.handle
         self.n_tokens: int = lib.llama_vocab_n_tokens(handle)
         self.bos: int = lib.llama_vocab_bos(handle)
         self.eos: int = lib.llama_vocab_eos(handle)
@@ -118,36 +144,41 @@ class LlamaVocab:
 
     @property
     def handle(self) -> int:
-        return self._handle
+        return self._model.owner.vocab
+
+    def _call(self, function: Callable[..., int], *arguments: Any) -> int:
+        """Call a function of the vocabulary. This frame holds the owner, so the model stays for as long."""
+        owner = self._model.owner
+        return function(owner.vocab, *arguments)
 
     @property
     def suppressed(self) -> tuple[int, ...]:
         """Tokens that the model's file forbids (tokenizer.ggml.suppress_tokens)."""
         count = c.c_int32()
-        tokens = self._lib.llama_vocab_get_suppress_tokens(self._handle, c.byref(count))
+        tokens = self._call(self._lib.llama_vocab_get_suppress_tokens, c.byref(count))
         return tuple((c.c_int32 * count.value).from_address(tokens)) if tokens and count.value else ()
 
     def tokenize(self, text: str | bytes, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
         data = text.encode(errors="replace") if isinstance(text, str) else text
         tokens = np.empty(len(data) + 2, np.int32)  # a token has at least a byte; BOS and EOS have none
-        n = self._lib.llama_tokenize(
-            self._handle, data, len(data), tokens.ctypes.data, len(tokens), add_special, parse_special
-        )
+        n = self._tokenize(data, tokens, add_special, parse_special)
         if n < 0:
             tokens = np.empty(-n, np.int32)
-            n = self._lib.llama_tokenize(
-                self._handle, data, len(data), tokens.ctypes.data, len(tokens), add_special, parse_special
-            )
+            n = self._tokenize(data, tokens, add_special, parse_special)
         assert n >= 0, "llama_tokenize asked for more room than it said it needs"
         return np.array(tokens[:n])
+
+    def _tokenize(self, data: bytes, tokens: NDArray[np.int32], add_special: bool, parse_special: bool) -> int:
+        address = tokens.ctypes.data
+        return self._call(self._lib.llama_tokenize, data, len(data), address, len(tokens), add_special, parse_special)
 
     def detokenize(self, tokens: Sequence[int] | NDArray[np.int32], *, special: bool) -> bytes:
         ids = np.ascontiguousarray(tokens, np.int32)
         size = 16 + 8 * len(ids)
         while True:
             buffer = c.create_string_buffer(size)
-            n = self._lib.llama_detokenize(
-                self._handle, ids.ctypes.data, len(ids), c.addressof(buffer), size, False, special
+            n = self._call(
+                self._lib.llama_detokenize, ids.ctypes.data, len(ids), c.addressof(buffer), size, False, special
             )
             if n >= 0:
                 return buffer.raw[:n]
@@ -155,14 +186,14 @@ class LlamaVocab:
 
     def _piece(self, token: int) -> bytes:
         buffer = c.create_string_buffer(64)
-        n = self._lib.llama_token_to_piece(self._handle, token, c.addressof(buffer), len(buffer), 0, True)
+        n = self._call(self._lib.llama_token_to_piece, token, c.addressof(buffer), len(buffer), 0, True)
         if n < 0:
             buffer = c.create_string_buffer(-n)
-            n = self._lib.llama_token_to_piece(self._handle, token, c.addressof(buffer), len(buffer), 0, True)
+            n = self._call(self._lib.llama_token_to_piece, token, c.addressof(buffer), len(buffer), 0, True)
         return buffer.raw[:n]
 
     def _visible_piece(self, token: int) -> bytes:
-        return b"" if self._lib.llama_vocab_get_attr(self._handle, token) & HIDDEN else self.special_pieces[token]
+        return b"" if self._call(self._lib.llama_vocab_get_attr, token) & HIDDEN else self.special_pieces[token]
 
 
 class _Pieces(dict[int, bytes]):
@@ -187,18 +218,27 @@ def check_file(path: Path) -> None:
             magic = file.read(len(GGUF_MAGIC))
     except FileNotFoundError:
         raise ModelError(f"model file {path} does not exist") from None
-    except OSError as error:
-        raise ModelError(f"cannot read model file {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise ModelError(f"cannot read model file {path}: {getattr(error, 'strerror', error)}") from None
     if magic != GGUF_MAGIC:
         raise ModelError(f"{path} is not a GGUF file: it begins with {magic!r} instead of {GGUF_MAGIC!r}")
 
 
-def _progress_callback(on_progress: Callable[[float], None]) -> Any:
-    def callback(progress: float, _user_data: object) -> bool:
-        on_progress(progress)
-        return True
+class _Progress:
+    """The progress callback of one load, which libllama calls until the load returns; and the error that ended it."""
 
-    return PROGRESS_CALLBACK(callback)  # the struct that it is put into keeps it alive during the load
+    def __init__(self, on_progress: Callable[[float], None] | None) -> None:
+        self._on_progress = on_progress
+        self.error: BaseException | None = None
+        self.callback = PROGRESS_CALLBACK(self._call) if on_progress else PROGRESS_CALLBACK()
+
+    def _call(self, progress: float, _user_data: object) -> bool:
+        assert self._on_progress is not None
+        try:
+            self._on_progress(progress)
+        except BaseException as error:  # C lies between here and who must get it
+            self.error = error
+        return self.error is None
 
 
 def _reason(errors: list[str]) -> str:
