@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, NotSupported
+from .reasoning import CLOSE, open_thought
 from .schema import CHAT_TABLE
 
 if TYPE_CHECKING:
@@ -16,10 +17,15 @@ MEDIA = {"image_url": "image", "input_audio": "audio", "input_video": "video", "
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """The prompt of a chat, and the part of the answer that it ends with already."""
+    """The prompt of a chat."""
 
     text: str
     prefill: str = ""
+    """The part of the answer that the prompt ends with."""
+    thought: str = ""
+    """The beginning of a thought that the prompt ends with."""
+    can_think: bool = False
+    """Answers may begin with a thought."""
 
 
 def chat_prompt(body: dict[str, Any], template: ChatTemplate) -> ChatPrompt:
@@ -29,10 +35,19 @@ def chat_prompt(body: dict[str, Any], template: ChatTemplate) -> ChatPrompt:
     messages = read_messages(body)
     tools = read_tools(values["tools"])
     check_tool_choice(values["tool_choice"])
-    continues = read_continuation(values, messages)
-    prefill = message_text(messages.pop()) if continues else ""
-    adds_prompt = continues or values["add_generation_prompt"] is not False
+    last = messages.pop() if read_continuation(values, messages) else None
+    adds_prompt = last is not None or values["add_generation_prompt"] is not False
     text = template.render(messages, tools=tools, add_generation_prompt=adds_prompt, kwargs=template_kwargs(values))
+    if last is not None:
+        return continued(text, last)
+    return ChatPrompt(text, thought=open_thought(text), can_think=CLOSE in template.source)
+
+
+def continued(text: str, message: dict[str, Any]) -> ChatPrompt:
+    """The prompt that goes on with `message`, where `text` ends with the beginning of an answer."""
+    if open_thought(text):
+        text += f"{message.get('reasoning_content') or ''}\n{CLOSE}\n\n"
+    prefill = message_text(message)
     return ChatPrompt(text + prefill, prefill)
 
 

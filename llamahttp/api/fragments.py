@@ -98,7 +98,7 @@ def generation_settings(
         settings |= {"grammar": "", "grammar_lazy": False, "grammar_triggers": [], "preserved_tokens": []}
     return settings | {
         "chat_format": "Content-only",
-        "reasoning_format": "none",
+        "reasoning_format": values["reasoning_format"],
         "reasoning_in_content": False,
         "generation_prompt": "",
         "samplers": SAMPLERS,

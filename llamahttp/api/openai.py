@@ -15,9 +15,10 @@ from ..task import PromptProgress
 from . import fragments
 from .answer import Answer
 from .body import encode, json_response, read_object
-from .chat import chat_prompt
+from .chat import ChatPrompt, chat_prompt
 from .completion import Prompt, respond
 from .native import read_prompts
+from .reasoning import ReasoningSplitter
 from .schema import CHAT_TABLE, TEXT_TABLE, CompletionRequest, completion_request
 from .sse import DONE, event
 from .state import STATE, ServerState
@@ -151,6 +152,13 @@ class ChatDialect(OpenAIDialect):
     chunk_object = "chat.completion.chunk"
     whole_object = "chat.completion"
 
+    def __init__(self, state: ServerState, request: CompletionRequest, chat: ChatPrompt) -> None:
+        super().__init__(state, request)
+        self._chat = chat
+        self._splits = chat.can_think and request.values["reasoning_format"] != "none"
+        self._splitters: dict[int, ReasoningSplitter] = {}
+        """By index, of the answers that may still be thinking."""
+
     def envelope(self) -> dict[str, object]:
         stamp = self._stamp
         return {"created": stamp["created"], **self._id, "model": stamp["model"], **self._fingerprint} | {
@@ -161,14 +169,27 @@ class ChatDialect(OpenAIDialect):
         choice: dict[str, object] = {
             "finish_reason": answer.finish_reason,
             "index": answer.index,
-            "message": {"role": "assistant", "content": answer.text},
+            "message": self._message(answer.text),
         }
         logprobs = self.logprobs(answer, 0)
         return choice | {"logprobs": logprobs} if logprobs else choice
 
+    def _message(self, text: str) -> dict[str, object]:
+        if not self._splits:
+            return {"role": "assistant", "content": text}
+        splitter = self._splitter()
+        reasoning, content = map("".join, zip(splitter.feed(text), splitter.finish(), strict=True))
+        message: dict[str, object] = {"role": "assistant", "content": content}
+        return message | {"reasoning_content": reasoning} if reasoning else message
+
+    def _splitter(self) -> ReasoningSplitter:
+        return ReasoningSplitter(is_open=bool(self._chat.thought))
+
     def begin(self, answer: Answer) -> None:
-        answer.head = b'data: {"choices":[{"finish_reason":null,"index":%d,"delta":{"content":' % answer.index
+        answer.head = b'data: {"choices":[{"finish_reason":null,"index":%d,"delta":{' % answer.index
         answer.tail = b"}}],%b}\n\n" % encode(self.envelope())[1:-1]
+        if self._splits:
+            self._splitters[answer.index] = self._splitter()
 
     def opening(self, answer: Answer) -> bytes:
         return self._event(answer.index, {"role": "assistant", "content": None})
@@ -178,16 +199,31 @@ class ChatDialect(OpenAIDialect):
         return self._event(answer.index, {"role": "assistant", "content": None}, more=report)
 
     def chunk(self, answer: Answer, text: str) -> bytes:
+        splitter = self._splitters.get(answer.index)
+        if splitter is None:
+            return self._delta(answer, "content", text)
+        reasoning, content = splitter.feed(text)
+        if splitter.is_done:
+            del self._splitters[answer.index]
+        return self._deltas(answer, reasoning, content)
+
+    def _deltas(self, answer: Answer, reasoning: str, content: str) -> bytes:
+        data = self._delta(answer, "reasoning_content", reasoning) if reasoning else b""
+        return data + self._delta(answer, "content", content) if content else data
+
+    def _delta(self, answer: Answer, member: str, text: str) -> bytes:
         if not self._has_extras:
-            return b"%b%b%b" % (answer.head, encode(text), answer.tail)
+            return b'%b"%b":%b%b' % (answer.head, member.encode(), encode(text), answer.tail)
         logprobs, answer.n_shown = self.logprobs(answer, answer.n_shown), len(answer.ids)
         extra = {"logprobs": logprobs} if logprobs else {}
-        return self._event(answer.index, {"content": text}, extra=extra, more=self.timings_now(answer))
+        return self._event(answer.index, {member: text}, extra=extra, more=self.timings_now(answer))
 
     def ending(self, answer: Answer) -> bytes:
         self._ended.append(answer)
+        splitter = self._splitters.pop(answer.index, None)
+        rest = self._deltas(answer, *splitter.finish()) if splitter else b""
         more = {} if self._request.include_usage else self.timings(answer)
-        return self._event(answer.index, {}, finish_reason=answer.finish_reason, more=more)
+        return rest + self._event(answer.index, {}, finish_reason=answer.finish_reason, more=more)
 
     def done(self, answers: Sequence[Answer]) -> bytes:
         """With `include_usage` a chunk without choices counts all answers together."""
@@ -235,8 +271,15 @@ async def chat_completion(http: web.Request) -> web.StreamResponse:
     request = completion_request(CHAT_TABLE, body, n_slots=engine.n_slots, n_predict=state.config.n_predict)
     chat = chat_prompt(body, state.require_template())
     tokens = await engine.tokenize(chat.text)
-    prompt = Prompt(tokens, chat.prefill if request.echo else "")
-    return await respond(http, engine, request, [prompt], ChatDialect(state, request))
+    prompt = Prompt(tokens, answer_prefix(request, chat))
+    return await respond(http, engine, request, [prompt], ChatDialect(state, request, chat))
+
+
+def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
+    """What the prompt already holds of the answer and the client is to see."""
+    if chat.thought and request.values["reasoning_format"] == "none":
+        return chat.thought
+    return chat.prefill if request.echo else ""
 
 
 async def models(http: web.Request) -> web.Response:

@@ -208,10 +208,10 @@ COMPLETION: tuple[Field, ...] = (
     Field(
         "reasoning_format",
         Kind.STRING,
-        "none",
-        "Where reasoning goes; `none` leaves it in the content.",
+        "deepseek",
+        "Chats: where thoughts go. `none` leaves them in the content, others put them into `reasoning_content`.",
         one_of=REASONING_FORMATS,
-        later=lambda value: value.startswith("deepseek"),
+        later=lambda value: value == "deepseek-legacy",
     ),
 )
 """Parameters of every route that generates text."""

@@ -34,10 +34,10 @@ async def start() -> AsyncIterator[Start]:
     """Start a server over `decoder` with fields of ServerConfig; more than one a test is fine."""
     clients: list[Client] = []
 
-    async def start_one(decoder: FakeDecoder | None = None, **config: Any) -> Client:
+    async def start_one(decoder: FakeDecoder | None = None, template: str = CHATML, **config: Any) -> Client:
         state = ServerState(ServerConfig(engine=EngineConfig(), **config))
         state.engine = fake_engine(decoder)
-        state.template = ChatTemplate(CHATML)
+        state.template = ChatTemplate(template)
         server = TestServer(make_app(state), handler_cancellation=True)
         clients.append(TestClient(server))
         await clients[-1].start_server()

@@ -52,7 +52,7 @@ def test_the_conversation_of_the_client_is_left_alone() -> None:
 
 def test_tools_and_variables_reach_the_template() -> None:
     template = "{{ tools[0].function.name }} {{ colour }} {{ enable_thinking }} {{ reasoning_effort }}"
-    kwargs = {"colour": "red"}
+    kwargs = {"colour": "red", "enable_thinking": True}
     assert render(template, tools=[TOOL], chat_template_kwargs=kwargs, reasoning_effort="low").text == (
         "look red True low"
     )
@@ -121,3 +121,24 @@ def test_messages_are_required() -> None:
 )
 def test_defaults_may_be_sent(body: dict[str, object]) -> None:
     assert render(**body).text.endswith("hi<|im_end|>\n<|im_start|>assistant\n")
+
+
+THINKING = (
+    CHATML
+    + "{% if add_generation_prompt and enable_thinking is not false %}{{ '<think>\\n' }}{% endif %}{# </think> #}"
+)
+
+
+def test_a_prompt_may_begin_a_thought() -> None:
+    prompt = render(THINKING)
+    assert (prompt.thought, prompt.can_think) == ("<think>\n", True)
+    assert prompt.text.endswith("assistant\n<think>\n")
+    prompt = render(THINKING, reasoning_effort="none")
+    assert (prompt.thought, prompt.can_think) == ("", True)
+
+
+def test_a_continued_answer_has_been_thought_about() -> None:
+    prompt = render(THINKING, messages=[USER, BOT])
+    assert prompt.text.endswith("assistant\n<think>\n\n</think>\n\nyes")
+    prompt = render(THINKING, messages=[USER, BOT | {"reasoning_content": "hm"}])
+    assert prompt.text.endswith("assistant\n<think>\nhm\n</think>\n\nyes")

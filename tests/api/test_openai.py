@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
+from numpy.typing import NDArray
 
-from tests.fakes import FakeDecoder, continuation
+from llamahttp.chat_template import CHATML
+from tests.fakes import EOS, N_VOCAB, FakeDecoder, continuation
 
 from .conftest import Client, Start, post, post_error, stream
 
@@ -156,6 +159,67 @@ async def test_an_assistant_message_at_the_end_is_continued(client: Client) -> N
     assert (await chat(client, messages=messages))["choices"][0]["message"]["content"] == ANSWER[4:7]
     echoed = await chat(client, messages=messages, echo=True)
     assert echoed["choices"][0]["message"]["content"] == ANSWER[:7]
+
+
+# --- reasoning
+
+THINKING = CHATML + "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}{# </think> #}"
+
+
+class ScriptedDecoder(FakeDecoder):
+    """A model that says `script` after its prompt, and then ends."""
+
+    def __init__(self, prompt: str, script: str) -> None:
+        super().__init__()
+        self._start = len(prompt.encode())
+        self._script = [*script.encode(), EOS]
+
+    def logits(self, n_outputs: int) -> NDArray[np.float32]:
+        logits = np.zeros((n_outputs, N_VOCAB), np.float32)
+        for row, (id_seq, _) in enumerate(self.batches[-1][-n_outputs:]):
+            logits[row, self._script[len(self.memory[id_seq]) - self._start]] = 10.0
+        return logits
+
+
+def thinking_decoder() -> ScriptedDecoder:
+    return ScriptedDecoder(PROMPT + "<think>\n", "well\n</think>\n\nyes")
+
+
+async def test_thoughts_are_not_content(start: Start) -> None:
+    client = await start(thinking_decoder(), THINKING)
+    (choice,) = (await chat(client, max_tokens=50))["choices"]
+    assert choice["message"] == {"role": "assistant", "content": "yes", "reasoning_content": "well"}
+    chunks = await chat_stream(client, max_tokens=50)
+    assert [chunk["choices"][0]["delta"] for chunk in chunks[:-1]] == [
+        {"role": "assistant", "content": None},
+        *({"reasoning_content": letter} for letter in "well"),
+        *({"content": letter} for letter in "yes"),
+        {},
+    ]
+
+
+async def test_thoughts_stay_in_the_content_when_asked(start: Start) -> None:
+    client = await start(thinking_decoder(), THINKING)
+    answer = await chat(client, max_tokens=50, reasoning_format="none")
+    assert answer["choices"][0]["message"]["content"] == "<think>\nwell\n</think>\n\nyes"
+    chunks = await chat_stream(client, max_tokens=50, reasoning_format="none")
+    assert chunks[1]["choices"][0]["delta"] == {"content": "<think>\nw"}
+
+
+async def test_a_thought_that_never_ends_is_all_there_is(start: Start) -> None:
+    client = await start(thinking_decoder(), THINKING)
+    (choice,) = (await chat(client, max_tokens=3))["choices"]
+    assert choice["message"] == {"role": "assistant", "content": "", "reasoning_content": "wel"}
+    chunks = await chat_stream(client, max_tokens=5)
+    assert [chunk["choices"][0]["delta"] for chunk in chunks[1:-1]][-2:] == [{"reasoning_content": "l"}, {}]
+
+
+async def test_probabilities_of_thoughts(start: Start) -> None:
+    client = await start(thinking_decoder(), THINKING)
+    chunks = await chat_stream(client, max_tokens=50, logprobs=True)
+    shown = [chunk["choices"][0].get("logprobs") or {"content": []} for chunk in chunks[:-1]]
+    tokens = "".join(entry["token"] for logprobs in shown for entry in logprobs["content"])
+    assert tokens == "well\n</think>\n\nyes"
 
 
 # --- text

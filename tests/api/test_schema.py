@@ -73,7 +73,7 @@ def test_n_is_at_most_the_number_of_slots(name: str, value: int) -> None:
         {"post_sampling_probs": True},
         {"backend_sampling": True},
         {"reasoning_budget_tokens": 0},
-        {"reasoning_format": "deepseek"},
+        {"reasoning_format": "deepseek-legacy"},
     ],
 )
 def test_features_to_come_are_refused_by_name(body: dict[str, object]) -> None:
