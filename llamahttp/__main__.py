@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 BEGAN = time.perf_counter()
 
-from . import __version__, flags, log  # noqa: E402  (the clock starts first)
+from . import flags, log  # noqa: E402  (the clock starts first)
 from .errors import StartupError  # noqa: E402
+from .version import __version__  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from . import __version__, api, listen, terminal
+from . import api, listen, terminal
 from .api.middleware import MIDDLEWARES
 from .api.state import STATE, ServerState
 from .chat_template import CHATML, ChatTemplate
@@ -28,6 +28,7 @@ from .config import EngineConfig, ServerConfig
 from .engine import Engine, decide_sizes
 from .errors import LlamaHTTPError, StartupError
 from .log import OUTPUT
+from .version import __version__
 
 log = logging.getLogger(__name__)
 

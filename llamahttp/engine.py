@@ -1,9 +1,8 @@
 """Engine: a model opened and ready to continue prompts, without HTTP.
 
-    engine = await Engine.open(EngineConfig(model=Path("model.gguf")))
-    async for text in engine.generate("Once upon a time", n_predict=64):
-        print(text, end="", flush=True)
-    await engine.close()
+    async with await Engine.open(EngineConfig(model=Path("model.gguf"))) as engine:
+        async for text in engine.generate("Once upon a time", n_predict=64):
+            print(text, end="", flush=True)
 
 The server is one user of it; a script is another.
 """

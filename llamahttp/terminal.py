@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from . import __version__
 from .abc import ModelInfo
 from .config import DEMO_MODEL, LogConfig, ServerConfig
 from .log import OUTPUT, is_terminal
+from .version import __version__
 
 log = logging.getLogger(__name__)
 

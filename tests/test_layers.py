@@ -23,7 +23,7 @@ SPECIAL = {
 
 TABLE: tuple[tuple[str, str], ...] = (
     # module, words of SPECIAL that it may use
-    ("llamahttp", ""),
+    ("version", ""),
     ("errors", ""),
     ("config", ""),
     ("flags", ""),
@@ -69,6 +69,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("terminal", ""),
     ("app", "aiohttp signal socket uvloop"),
     ("__main__", "argv environ"),
+    ("llamahttp", ""),  # what programs of one's own import
 )
 RANK = {module: rank for rank, (module, _) in enumerate(TABLE)}
 ALLOWED = {module: set(words.split()) for module, words in TABLE}

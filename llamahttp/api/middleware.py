@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from .. import __version__
 from ..errors import BodyTooLarge, LlamaHTTPError, MethodNotAllowed, NotFound, QueueFull, Unauthorized, Unavailable
+from ..version import __version__
 from .body import error_body, json_response
 from .page import FILES
 from .state import LOADING, STATE
