@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from .task import SamplingParams, TokenProbs
 
-
 SamplerT = TypeVar("SamplerT", bound="Sampler")
 
 

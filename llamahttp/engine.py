@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 MAX_SLOTS = 256
 """LLAMA_MAX_SEQ: sequences that a context can tell apart."""
 
+DEFAULT_SAMPLING = SamplingParams()
+
 LONG_TEXT = 4096
 """Characters above which a text is tokenised off the event loop."""
 
@@ -141,7 +143,7 @@ class Engine:
         self,
         prompt: str,
         *,
-        sampling: SamplingParams = SamplingParams(),
+        sampling: SamplingParams = DEFAULT_SAMPLING,
         n_predict: int = -1,
         stop: Sequence[str] = (),
     ) -> AsyncIterator[str]:
@@ -179,9 +181,7 @@ class Engine:
         return self.vocab.detokenize(ids.astype(np.int32), special=special).decode(errors="replace")
 
 
-def _load(
-    config: EngineConfig, on_progress: Callable[[float], None] | None
-) -> tuple[LlamaModel, LlamaDecoder, int]:
+def _load(config: EngineConfig, on_progress: Callable[[float], None] | None) -> tuple[LlamaModel, LlamaDecoder, int]:
     """Open the model and its context; on another thread, since it takes seconds."""
     library.check_cpu()
     model = LlamaModel(config.model, n_gpu_layers=config.n_gpu_layers, on_progress=on_progress)
@@ -232,5 +232,3 @@ def _warm_up(decoder: LlamaDecoder, model: LlamaModel) -> None:
     batch.set_sequence(0, 1, 0)
     decoder.decode(1)
     decoder.remove(0, 0)
-
-

@@ -7,9 +7,10 @@ microseconds; one wake-up of the loop per engine step, whatever the number of sl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -52,8 +53,8 @@ Message = Cancel | Stop | Ask | Close
 class ResultStream:
     """The results of one task, read on the event loop.
 
-    `async with` bounds the task's life: leaving the block cancels what has not ended. Iterating gives `PromptProgress` and
-    `Tokens` and last `Finished`; a `Failure` is raised as the error that it carries.
+    `async with` bounds the task's life: leaving the block cancels what has not ended. Iterating gives
+    `PromptProgress` and `Tokens` and last `Finished`; a `Failure` is raised as the error that it carries.
     """
 
     def __init__(self, queue: TaskQueue, id_task: int, task: CompletionTask) -> None:
@@ -212,11 +213,9 @@ class TaskQueue:
         """Answer a question. The asker may have gone meanwhile."""
         self._call_loop(_resolve, ask.reply, snapshot)
 
-    def _call_loop(self, function: object, *args: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(function, *args)  # type: ignore[arg-type]
-        except RuntimeError:
-            pass  # the loop is closed: nobody is left to read
+    def _call_loop(self, function: Callable[..., object], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to read
+            self._loop.call_soon_threadsafe(function, *args)
 
 
 def _push_all(deliveries: Iterable[Delivery]) -> None:

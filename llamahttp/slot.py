@@ -28,8 +28,8 @@ class Clock:
 class Slot:
     """One sequence of the context. Between tasks it keeps its tokens, which are what its memory holds.
 
-    tokens   [0 ............ n_past)                evaluated, in memory
-             [n_past .. n_tokens)                   known, not evaluated yet: the rest of the prompt, or the last sampled token
+    tokens   [0 ..... n_past)                  evaluated, in memory
+                     [n_past .. n_tokens)      known, not evaluated yet: the rest of the prompt, or the last sampled
     """
 
     def __init__(self, id_slot: int, n_ctx: int) -> None:

@@ -45,8 +45,8 @@ class FakeVocab:
     eos = EOS
     adds_bos = False
     eog = frozenset({EOS})
-    pieces = [*(bytes([i]) for i in range(256)), b""]
-    special_pieces = [*pieces[:256], b"<eos>"]
+    pieces = (*(bytes([i]) for i in range(256)), b"")
+    special_pieces = (*pieces[:256], b"<eos>")
 
     def tokenize(self, text: str | bytes, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
         data = text.encode() if isinstance(text, str) else text

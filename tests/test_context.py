@@ -98,7 +98,7 @@ async def test_no_token_is_generated_when_none_is_wanted(engine: Engine, decoder
 
 
 async def test_all_at_the_end_is_the_same_text(engine: Engine) -> None:
-    tokens, end = await collect(engine, CompletionTask(prompt("hello"), n_predict=40, stepwise=False))
+    tokens, _ = await collect(engine, CompletionTask(prompt("hello"), n_predict=40, stepwise=False))
     assert tokens == continuation(prompt("hello"), 40)
 
 
