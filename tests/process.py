@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parent
-FAKE = [sys.executable, str(TESTS / "fake_server.py")]
-REAL = [sys.executable, "-m", "llamahttp"]
+FAKE = [sys.executable, "-X", "faulthandler", str(TESTS / "fake_server.py")]
+REAL = [sys.executable, "-X", "faulthandler", "-m", "llamahttp"]
+DEADLINE_S = 120
+"""A process that is silent for longer is aborted, and what its threads were doing is shown."""
 
 
 class Server:
@@ -50,10 +53,15 @@ class Server:
     def read_until(self, pattern: str) -> re.Match[str]:
         """Read the terminal up to the line in which `pattern` is found."""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.output.append(line)
-            if match := re.search(pattern, line):
-                return match
+        deadline = threading.Timer(DEADLINE_S, self._process.send_signal, [signal.SIGABRT])
+        deadline.start()
+        try:
+            for line in self._process.stdout:
+                self.output.append(line)
+                if match := re.search(pattern, line):
+                    return match
+        finally:
+            deadline.cancel()
         raise AssertionError(f"{pattern!r} did not come: {self.end()}")
 
     def listening(self) -> str:
