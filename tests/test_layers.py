@@ -61,6 +61,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.prompt", ""),
     ("api.fragments", ""),
     ("api.completion", "aiohttp"),
+    ("api.reasoning", ""),
     ("api.chat", ""),
     ("api.native", "aiohttp"),
     ("api.openai", "aiohttp"),

@@ -18,6 +18,7 @@ from .body import encode, json_response, read_object
 from .chat import ChatPrompt, chat_prompt
 from .completion import Prompt, respond
 from .native import read_prompts
+from .prompt import tokenize_text
 from .reasoning import ReasoningSplitter
 from .schema import CHAT_TABLE, TEXT_TABLE, CompletionRequest, completion_request
 from .sse import DONE, event
@@ -270,7 +271,7 @@ async def chat_completion(http: web.Request) -> web.StreamResponse:
     body = await read_object(http, state.config.max_body)
     request = completion_request(CHAT_TABLE, body, n_slots=engine.n_slots, n_predict=state.config.n_predict)
     chat = chat_prompt(body, state.require_template())
-    tokens = await engine.tokenize(chat.text)
+    tokens = await tokenize_text(engine, chat.text)
     prompt = Prompt(tokens, answer_prefix(request, chat))
     return await respond(http, engine, request, [prompt], ChatDialect(state, request, chat))
 

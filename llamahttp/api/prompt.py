@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 from ..errors import ContextExceeded, InvalidRequest, NotSupported
 
 if TYPE_CHECKING:
+    from ..abc import Vocab
     from ..engine import Engine
+
+HUGE_TEXT = 1 << 20
+"""Characters above which it is worth a look whether a text can fit at all."""
 
 FORMS = (
     '"prompt" elements must be a string, a list of tokens, a JSON object containing a prompt string, '
@@ -37,14 +41,34 @@ async def tokenize_prompts(engine: Engine, value: object) -> list[NDArray[np.int
     return [await tokenize_prompt(engine, prompt) for prompt in prompts]
 
 
+async def tokenize_text(engine: Engine, text: str) -> NDArray[np.int32]:
+    """Token ids of a prompt given as text.
+
+    Raises ContextExceeded, with the least number of tokens that it can have, for one that is far too long:
+    tokenizing 20 MB, only to refuse it, would take 20 seconds of a core.
+    """
+    if len(text) > HUGE_TEXT:
+        n_least = len(text) // longest_piece(engine.vocab)
+        if n_least > engine.n_ctx_slot:
+            raise ContextExceeded(n_least, engine.n_ctx_slot)
+    return await engine.tokenize(text)
+
+
+def longest_piece(vocab: Vocab) -> int:
+    """Bytes of the longest token; no token is more characters of a text. Takes milliseconds."""
+    return max(1, *map(len, vocab.special_pieces))
+
+
 async def tokenize_prompt(engine: Engine, value: object) -> NDArray[np.int32]:
     """Token ids of one prompt: a string, ids, both mixed, or an object that holds one of these."""
     match value:
         case {"multimodal_data": _}:
             raise NotSupported("Multimodal data provided, but this server does not support multimodal requests.")
-        case {"prompt_string": inner}:
-            return await tokenize_mixed(engine, inner, add_special=True, parse_special=True)
-        case str() | list():
+        case str():
+            return await tokenize_text(engine, value)
+        case {"prompt_string": str() | list() as inner}:
+            return await tokenize_prompt(engine, inner)
+        case list():
             return await tokenize_mixed(engine, value, add_special=True, parse_special=True)
         case _:
             raise InvalidRequest(FORMS)
