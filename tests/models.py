@@ -5,13 +5,14 @@ They share their vocabulary, sizes and weights with the models that `bench` meas
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import gguf
 import numpy as np
 
-from bench.tiny_model import Shape, new_model, vocabulary, write_metadata, write_model, write_weights
+from bench.tiny_model import Shape, new_model, vocabulary, write_metadata, write_weights
 
 TINY = Shape(n_layers=2, d_model=64, n_heads=4, n_heads_kv=2, n_vocab=1200, n_ctx=2048, weights="f32")
 """Small enough to load in milliseconds. Random, and yet its most likely tokens are ASCII words."""
@@ -20,10 +21,20 @@ WINDOW = 32
 """Tokens that the sliding-window layers of `write_gemma3` look back, the current one included."""
 
 
-def write_llama(path: Path, shape: Shape = TINY) -> Path:
-    """A llama: full attention, an SPM vocabulary with BOS."""
-    write_model(path, shape)
+def write_llama(path: Path, shape: Shape = TINY, templates: Mapping[str, str] | None = None) -> Path:
+    """A llama: full attention, an SPM vocabulary with BOS. `templates` by name replace its chat template."""
+    vocab = vocabulary(shape)
+    with new_model(path, "llama") as writer:
+        write_metadata(writer, shape, vocab)
+        if templates is not None:
+            _replace_templates(writer, templates)
+        write_weights(writer, shape, vocab)
     return path
+
+
+def _replace_templates(writer: gguf.GGUFWriter, templates: Mapping[str, str]) -> None:
+    del writer.kv_data[0]["tokenizer.chat_template"]
+    writer.add_chat_template([{"name": name, "template": source} for name, source in templates.items()])
 
 
 def write_llama_bpe(path: Path, shape: Shape = TINY) -> Path:

@@ -32,6 +32,8 @@ class DecoderConfig:
     n_threads: int
     n_threads_batch: int
     kv_unified: bool
+    swa_full: bool = True
+    """Layers with a sliding window keep the whole context too, which costs memory and lets any prefix be reused."""
 
 
 class LlamaBatch:
@@ -77,8 +79,7 @@ class LlamaDecoder:
         if not self._handle:
             reason = "; ".join(library.take_errors()) or "libllama gives no reason"
             raise ModelError(f"cannot make a context of {config.n_ctx} tokens: {reason}; try a smaller --ctx-size")
-        self._memory = lib.llama_get_memory(self._handle)
-        if not self._memory:
+        if not self.memory:
             self.close()
             raise ModelError(f"{model.info.desc} has no memory to generate from; only decoder models are served so far")
         self.n_ctx: int = lib.llama_n_ctx(self._handle)
@@ -86,7 +87,7 @@ class LlamaDecoder:
         self.n_batch: int = lib.llama_n_batch(self._handle)
         self.n_ubatch: int = lib.llama_n_ubatch(self._handle)
         self.n_seq_max: int = lib.llama_n_seq_max(self._handle)
-        self._n_swa = model.n_swa
+        self._n_swa = 0 if config.swa_full else model.n_swa
         self._n_vocab = model.info.n_vocab
         self._views: dict[tuple[int, int], NDArray[np.float32]] = {}
         self.batch = LlamaBatch(self.n_batch, self.n_seq_max)
@@ -95,6 +96,12 @@ class LlamaDecoder:
     def handle(self) -> int:
         assert self._handle is not None, "the context is closed"
         return self._handle
+
+    @property
+    def memory(self) -> int | None:
+        """The llama_memory_t of the context, which has none if the model does not generate."""
+        memory: int | None = self._lib.llama_get_memory(self.handle)
+        return memory
 
     def close(self) -> None:
         handle, self._handle = self._handle, None
@@ -136,13 +143,13 @@ class LlamaDecoder:
     def remove(self, id_seq: int, start: int, stop: int = -1) -> bool:
         if start > 0 and self._n_swa > 0 and not self._keeps_window(id_seq, start):
             return False
-        return bool(self._lib.llama_memory_seq_rm(self._memory, id_seq, start, stop))
+        return bool(self._lib.llama_memory_seq_rm(self.memory, id_seq, start, stop))
 
     def _keeps_window(self, id_seq: int, start: int) -> bool:
         """Whether the cells that position `start` will look back at are still there in a sliding-window cache."""
         # window   (start - n_swa .. start]      `start` itself is computed next
         # kept     [first ............ end)      without gaps: libllama drops all before a cell that it reuses
-        first = self._lib.llama_memory_seq_pos_min(self._memory, id_seq)
+        first = self._lib.llama_memory_seq_pos_min(self.memory, id_seq)
         return bool(0 <= first <= max(0, start - self._n_swa + 1))
 
 
@@ -158,6 +165,7 @@ def _params(lib: object, config: DecoderConfig) -> ContextParams:
     params.n_threads = config.n_threads
     params.n_threads_batch = config.n_threads_batch
     params.kv_unified = config.kv_unified
+    params.swa_full = config.swa_full
     params.no_perf = True
     return params
 
