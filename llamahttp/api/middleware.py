@@ -48,6 +48,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the response has begun: all that is left is to break it off") from None
         return refuse(request, LlamaHTTPError("internal error; the server's log has the details"))
 
 

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from llamahttp.api.middleware import errors
+from llamahttp.api.sse import EventStream
 from llamahttp.api.state import STATE, ServerState
 from llamahttp.config import ServerConfig
 from llamahttp.errors import EngineError, ModelError
@@ -32,6 +37,24 @@ async def test_an_unexpected_error_is_500_without_its_text(client: Client) -> No
     answer = await post(client, "/completion", {"prompt": "a", "n_predict": 1}, 500)
     assert answer["error"]["type"] == "server_error"
     assert "secret" not in str(answer)
+
+
+async def test_an_unexpected_error_in_a_stream_breaks_it_off() -> None:
+    async def broken(request: web.Request) -> web.StreamResponse:
+        stream = EventStream(request, 0)
+        await stream.open()
+        stream.write(b"data: 1\n\n")
+        raise RuntimeError("secret")
+
+    app = web.Application(middlewares=[errors])
+    app.router.add_get("/", broken)
+    async with TestServer(app) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        data = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert data.endswith(b"\r\n\r\n9\r\ndata: 1\n\n\r\n"), data
 
 
 @pytest.mark.parametrize("path", ["/health", "/v1/models", "/slots", "/nope"])
