@@ -177,7 +177,10 @@ choose_keys() {
     COMPILER=$(compiler_version)
     AMX_FILE=$CACHE/probe/amx-$(hash_of "$FINGERPRINT" "$COMPILER" "$(uname -r)")
     AMX_LOAD=$CACHE/probe/amx_load-$(sha256sum <"$ROOT/scripts/build_lib/amx_load.h" | cut -c 1-16).h
-    [[ -e $AMX_LOAD ]] || cp "$ROOT/scripts/build_lib/amx_load.h" "$AMX_LOAD"
+    if [[ ! -e $AMX_LOAD ]]; then
+        cp "$ROOT/scripts/build_lib/amx_load.h" "$AMX_LOAD.$$"
+        mv "$AMX_LOAD.$$" "$AMX_LOAD"
+    fi
     choose_flags
     local compilers="$COMPILER|${CC:-}|${CXX:-}|${CFLAGS:-}|${CXXFLAGS:-}|${LDFLAGS:-}"
     if [[ $CUDA == on ]]; then
@@ -288,13 +291,16 @@ collect() {
 }
 
 write_manifest() {
-    local version
+    local version backend_dl=''
+    if [[ ${FLAGS[*]} == *GGML_BACKEND_DL=ON* ]]; then
+        backend_dl=1
+    fi
     version=$(sed -n 's/^set(PACKAGE_VERSION "\(.*\)")$/\1/p' "$TREE/llama-config-version.cmake" 2>/dev/null) || version=unknown
     "$PYTHON" "$ROOT/scripts/build_lib/manifest.py" --abi "$TREE/abi_probe.json" --version "$version" \
         ${BUILD_NUMBER:+--build "$BUILD_NUMBER"} --commit "$(source_commit)" --source "$SOURCE_NAME" \
         --compiler "$COMPILER" --cpu-model "$(cpu_model)" --cpu-fingerprint "$FINGERPRINT" \
-        ${PORTABLE:+--portable} ${AMX_DISABLED:+--amx-disabled} --cuda-arch "$CUDA_ARCH" \
-        "$([[ ${FLAGS[*]} == *GGML_BACKEND_DL=ON* ]] && echo --backend-dl || echo --)" "${FLAGS[@]}"
+        ${PORTABLE:+--portable} ${AMX_DISABLED:+--amx-disabled} ${backend_dl:+--backend-dl} --cuda-arch "$CUDA_ARCH" \
+        -- "${FLAGS[@]}"
 }
 
 self_test() {
@@ -303,7 +309,7 @@ self_test() {
         python=$TOOLS/bin/python
         "$python" -c 'import numpy' 2>/dev/null || logged "installing numpy" "$python" -m pip install --quiet numpy
     fi
-    (ulimit -c 0 && in_root "$python" -m llamahttp.binding.selftest "$NEW") \
+    (ulimit -c 0 && in_root timeout 300 "$python" -m llamahttp.binding.selftest "$NEW") \
         >"$TREE/selftest.log" 2>&1 || status=$?
     { echo '+ self-test' && cat "$TREE/selftest.log"; } >>"$LOG"
     return "$status"

@@ -196,8 +196,16 @@ def test_the_manifest_tells_what_was_built(workshop: Workshop) -> None:
         "commit": "unknown",
         "source": f"directory {workshop.source}",
     }
-    assert manifest["cuda"] is False
+    assert (manifest["cuda"], manifest["portable"], manifest["backend_dl"]) == (False, False, False)
     assert "-DGGML_NATIVE=ON" in manifest["flags"]
+
+
+def test_a_portable_build_says_so_in_its_manifest(workshop: Workshop) -> None:
+    assert workshop.build("--portable").returncode == 0
+    manifest = workshop.manifest()
+    assert manifest["portable"] is True
+    assert manifest["backend_dl"] is True
+    assert "-DGGML_CPU_ALL_VARIANTS=ON" in manifest["flags"]
 
 
 def test_a_changed_source_is_built_again_and_the_old_library_kept(workshop: Workshop) -> None:
@@ -276,11 +284,12 @@ def test_a_library_that_fails_its_self_test_is_not_installed(
     assert not workshop.current.exists()
 
 
-def test_a_compiler_without_the_headers_fails_before_the_long_part(workshop: Workshop) -> None:
+def test_a_llama_cpp_of_another_version_fails_before_the_long_part(workshop: Workshop) -> None:
     write(workshop.source / "include" / "llama.h", "enum { OTHER = 1 };\n")
     result = workshop.build()
     assert result.returncode == 1
     assert "compiling the ABI probe failed" in result.stderr
+    assert "older or newer than the declarations in llamahttp/binding" in result.stderr
     assert "building libllama" not in result.stderr
 
 

@@ -5,7 +5,10 @@
 # The finding is kept, also when it was the self-test that made it.
 amx_state() {
     grep -qw amx_tile /proc/cpuinfo || { echo absent; return; }
-    [[ -e $AMX_FILE ]] || probe_amx >"$AMX_FILE"
+    if [[ ! -e $AMX_FILE ]]; then
+        probe_amx >"$AMX_FILE.$$"
+        mv "$AMX_FILE.$$" "$AMX_FILE"
+    fi
     cat "$AMX_FILE"
 }
 

@@ -44,6 +44,7 @@ install venv for Python (Debian and Ubuntu: apt install python3-venv), or set PY
 no package index is reachable: check the network, pip's configuration or HTTPS_PROXY; without a network set LLAMAHTTP_SDIST or use --source|no matching distribution|could not find a version|name resolution|connection (error|refused|reset|timed)|max retries|network is unreachable|proxyerror
 this nvcc does not accept this C++ compiler: install an older g++ and set CUDAHOSTCXX to it|unsupported gnu version|unsupported clang version
 install a C++17 compiler (Debian and Ubuntu: apt install g++, Fedora: dnf install gcc-c++), or set CXX|no cmake_cxx_compiler|compiler .* not able to compile|unrecognized .*std=
+this llama.cpp is older or newer than the declarations in llamahttp/binding, which describe the pinned one|abi_probe\.cpp.* error
 a header is missing; one of the system's comes with: apt install build-essential (Debian and Ubuntu)|fatal error: .*no such file
 if the log does not help: ./build_lib.sh --clean builds from nothing|.
 HINTS
