@@ -27,7 +27,7 @@ from .chat_template import CHATML, ChatTemplate
 from .config import EngineConfig, ServerConfig
 from .engine import Engine, decide_sizes
 from .errors import LlamaHTTPError, StartupError
-from .log import OUTPUT
+from .log import OUTPUT, in_background
 from .version import __version__
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def run(config: ServerConfig, began: float, open_engine: OpenEngine = Engine.ope
 
     `began` is `time.perf_counter()` at the start of the process.
     """
-    with listen.listening(config.host, config.port) as sockets:
+    with listen.listening(config.host, config.port) as sockets, in_background():
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         app = make_app(config, open_engine)
         with contextlib.closing(_new_loop()) as loop:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import logging.handlers
 import os
+import queue
 import sys
+import threading
 import time
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from .config import LogConfig
@@ -16,6 +21,11 @@ OUTPUT = 60
 """Level of the program's own output (what it serves and where): above every fault, so that no threshold hides it."""
 TRACE = 15
 """Between info and debug, as llama-server has it."""
+
+MAX_WAITING = 10_000
+"""Messages that wait for a terminal or pipe that nobody reads before further ones are lost."""
+LAST_WORDS_S = 1.0
+"""How long the end of the program waits for them to be written."""
 
 LETTERS = {logging.ERROR: "E", logging.WARNING: "W", logging.INFO: "I", TRACE: "T", logging.DEBUG: "D"}
 COLORS = {"E": "31", "W": "35", "I": "32", "T": "36", "D": "33"}
@@ -80,6 +90,59 @@ def _file_handler(config: LogConfig) -> logging.Handler:
         raise StartupError(f"--log-file: cannot write {config.file}: {error.strerror}") from None
     handler.setFormatter(JsonFormatter() if config.jsonl else TextFormatter(config))
     return handler
+
+
+@contextlib.contextmanager
+def in_background() -> Iterator[None]:
+    """Write the log on a thread of its own while the block runs.
+
+    A terminal that is paused, or a pipe that a parent process does not read, then holds up no token.
+    """
+    root = logging.getLogger("llamahttp")
+    handlers, waiting = root.handlers, Waiting()
+    writer = threading.Thread(target=_write, args=(waiting, handlers), name="log", daemon=True)
+    root.handlers = [waiting] if handlers else []
+    writer.start()
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        waiting.end()
+        writer.join(LAST_WORDS_S)
+
+
+class Waiting(logging.handlers.QueueHandler):
+    """Formats messages and keeps them for the writer; when too many wait it counts what is lost."""
+
+    def __init__(self) -> None:
+        self._records: queue.Queue[logging.LogRecord | None] = queue.Queue(MAX_WAITING)
+        super().__init__(self._records)
+        self._n_lost = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self._records.put_nowait(record)
+        except queue.Full:
+            self._n_lost += 1
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        with contextlib.suppress(queue.Full):
+            self._records.put_nowait(None)
+
+    def take(self) -> logging.LogRecord | None:
+        """The next message; None after the last one. Blocks."""
+        if self._n_lost:
+            lost, self._n_lost = self._n_lost, 0
+            values = {"levelno": logging.WARNING, "levelname": "WARNING", "msg": f"{lost} messages of the log are lost"}
+            return logging.makeLogRecord(values)
+        return self._records.get()
+
+
+def _write(waiting: Waiting, handlers: Sequence[logging.Handler]) -> None:
+    while (record := waiting.take()) is not None:
+        for handler in handlers:
+            handler.handle(record)
 
 
 class TextFormatter(logging.Formatter):

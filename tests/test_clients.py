@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -63,8 +64,8 @@ async def ask(client: openai.AsyncOpenAI, question: str, seen: list[str] | None 
 
 
 async def post(http: aiohttp.ClientSession, path: str, body: Any) -> tuple[int, Any]:
-    data = body if isinstance(body, bytes | str) else json.dumps(body)
-    async with http.post(path, data=data) as response:
+    data = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+    async with http.post(path, data=io.BytesIO(data)) as response:
         return response.status, await response.json()
 
 

@@ -27,7 +27,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("errors", ""),
     ("config", ""),
     ("flags", ""),
-    ("log", "environ"),  # NO_COLOR and TERM
+    ("log", "environ threading"),  # NO_COLOR and TERM; the writer
     ("listen", "socket"),
     ("task", ""),
     ("text", ""),

@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,3 +110,52 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert all(isinstance(line["time"], int) for line in lines)
     assert err == ""
+
+
+# --- the writer
+
+
+class Stuck(logging.Handler):
+    """A terminal that is paused until `go` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.go.wait(10)
+        self.messages.append(record.getMessage())
+
+
+def test_a_terminal_that_is_paused_holds_up_nobody_and_loses_nothing_that_fits() -> None:
+    terminal = Stuck()
+    logging.getLogger("llamahttp").handlers = [terminal]
+    with log.in_background():
+        for i in range(100):
+            logging.getLogger("llamahttp.test").warning("message %d", i)
+        terminal.go.set()
+    assert terminal.messages == [f"message {i}" for i in range(100)]
+
+
+def test_what_is_lost_is_counted() -> None:
+    terminal = Stuck()
+    logging.getLogger("llamahttp").handlers = [terminal]
+    with log.in_background():
+        for i in range(log.MAX_WAITING + 50):
+            logging.getLogger("llamahttp.test").warning("message %d", i)
+        terminal.go.set()
+        while len(terminal.messages) < log.MAX_WAITING:
+            time.sleep(0.01)
+    lost = [int(message.split()[0]) for message in terminal.messages if "are lost" in message]
+    assert sum(lost) + len(terminal.messages) - len(lost) == log.MAX_WAITING + 50
+
+
+def test_a_terminal_that_stays_paused_does_not_hold_up_the_end() -> None:
+    terminal = Stuck()
+    logging.getLogger("llamahttp").handlers = [terminal]
+    began = time.monotonic()
+    with log.in_background():
+        logging.getLogger("llamahttp.test").warning("message")
+    assert time.monotonic() - began < 5
+    terminal.go.set()
