@@ -131,7 +131,12 @@ async def test_the_same_seed_gives_the_same_text(client: openai.AsyncOpenAI) -> 
 
 async def test_several_choices_count_all_their_tokens(client: openai.AsyncOpenAI) -> None:
     answer = await client.chat.completions.create(
-        model="demo", messages=[{"role": "user", "content": "Tell me a story."}], n=3, max_tokens=5, seed=1
+        model="demo",
+        messages=[{"role": "user", "content": "Tell me a story."}],
+        n=3,
+        max_tokens=5,
+        seed=1,
+        extra_body={"ignore_eos": True},
     )
     assert len(answer.choices) == 3
     assert answer.usage and answer.usage.completion_tokens == 15
@@ -212,7 +217,7 @@ async def test_bad_input_is_answered_clearly(
 
 
 async def test_a_body_of_20_megabytes_is_refused_while_others_are_served(http: aiohttp.ClientSession) -> None:
-    big = asyncio.create_task(post(http, "/completion", {"prompt": "lorem ipsum " * (20 << 17)}))
+    big = asyncio.create_task(post(http, "/completion", {"prompt": "lorem ipsum " * (20_000_000 // 12)}))
     slowest = 0.0
     while not big.done():
         began = time.monotonic()
@@ -223,7 +228,7 @@ async def test_a_body_of_20_megabytes_is_refused_while_others_are_served(http: a
     status, answer = await big
     assert status == 400
     assert answer["error"]["type"] == "exceed_context_size_error"
-    assert answer["error"]["n_prompt_tokens"] > 1_000_000
+    assert answer["error"]["n_prompt_tokens"] > answer["error"]["n_ctx"]
     assert slowest < 2.0, "the event loop stood still"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes as c
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,10 @@ class LlamaVocab:
 
 
 class _Pieces(dict[int, bytes]):
-    """The bytes of every token, found when first asked for: a vocabulary of 256k tokens costs nothing at load."""
+    """The bytes of every token, found when first asked for: a vocabulary of 256k tokens costs nothing at load.
+
+    A dictionary for the sake of its lookup, which costs no Python call; else it behaves as the sequence of all.
+    """
 
     def __init__(self, n_tokens: int, find: Callable[[int], bytes]) -> None:
         super().__init__()
@@ -209,6 +212,12 @@ class _Pieces(dict[int, bytes]):
             raise IndexError(token)
         piece = self[token] = self._find(token)
         return piece
+
+    def __len__(self) -> int:
+        return self._n_tokens
+
+    def __iter__(self) -> Iterator[bytes]:  # type: ignore[override]
+        return (self[token] for token in range(self._n_tokens))
 
 
 def check_file(path: Path) -> None:

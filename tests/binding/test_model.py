@@ -284,3 +284,8 @@ def test_every_piece_is_what_detokenising_gives(vocab: LlamaVocab) -> None:
 def test_pieces_end_where_the_vocabulary_ends(vocab: LlamaVocab, token: int) -> None:
     with pytest.raises(IndexError):
         vocab.pieces[token]
+
+
+def test_pieces_are_a_sequence_of_all_though_found_one_by_one(vocab: LlamaVocab) -> None:
+    assert len(vocab.pieces) == vocab.n_tokens
+    assert list(vocab.special_pieces) == [vocab.special_pieces[token] for token in range(vocab.n_tokens)]
