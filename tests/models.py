@@ -74,3 +74,17 @@ def write_unknown(path: Path) -> Path:
         write_metadata(writer, TINY, vocab)
         write_weights(writer, TINY, vocab)
     return path
+
+
+def write_lora(path: Path, shape: Shape = TINY, architecture: str = "llama", scale: float = 1.0) -> Path:
+    """A LoRA of rank 2 for the queries of every layer of a model of that shape."""
+    random = np.random.default_rng(1)
+    with new_model(path, architecture) as writer:
+        writer.add_type(gguf.GGUFType.ADAPTER)
+        writer.add_string("adapter.type", "lora")
+        writer.add_float32("adapter.lora.alpha", 2.0)
+        for layer in range(shape.n_layers):
+            name = f"blk.{layer}.attn_q.weight"
+            writer.add_tensor(f"{name}.lora_a", scale * random.normal(size=(2, shape.d_model)).astype(np.float32))
+            writer.add_tensor(f"{name}.lora_b", random.normal(size=(shape.d_model, 2)).astype(np.float32))
+    return path

@@ -44,6 +44,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.cpu", ""),
     ("binding.library", "ctypes environ subprocess threading"),
     ("binding.model", "ctypes"),
+    ("binding.adapter", ""),
     ("binding.decoder", "ctypes"),
     ("binding.sampler", "ctypes concurrent"),  # the pool that samples slots in parallel
     ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh

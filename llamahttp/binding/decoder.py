@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ..abc import BatchError
 from ..errors import ModelError
 from . import cpu, library
+from .adapter import LlamaAdapter
 from .model import LlamaModel
 from .structs import BatchStruct, ContextParams
 
@@ -139,6 +141,14 @@ class LlamaDecoder:
         view: NDArray[np.float32] = np.ctypeslib.as_array(memory).reshape(n_outputs, self._n_vocab)
         self._views[address, n_outputs] = view
         return view
+
+    def set_adapters(self, adapters: Sequence[tuple[LlamaAdapter, float]]) -> None:
+        """Apply these adapters, each with its scale, to all that is decoded from now on."""
+        handles = (c.c_void_p * len(adapters))(*(adapter.handle for adapter, _ in adapters))
+        scales = (c.c_float * len(adapters))(*(scale for _, scale in adapters))
+        status = self._lib.llama_set_adapters_lora(self.handle, handles, len(adapters), scales)
+        if status != 0:
+            raise ModelError(f"libllama does not take {[str(adapter.path) for adapter, _ in adapters]}: {status}")
 
     def remove(self, id_seq: int, start: int, stop: int = -1) -> bool:
         if start > 0 and self._n_swa > 0 and not self._keeps_window(id_seq, start):

@@ -221,6 +221,13 @@ def take_errors() -> list[str]:
     return lines
 
 
+def reason(errors: list[str]) -> str:
+    """The most telling of the lines that libllama logged: the first, without the function's name."""
+    if not errors:
+        return "libllama gives no reason"
+    return errors[0].split(": ", 1)[-1]
+
+
 # --- a library built for another CPU
 
 
@@ -238,9 +245,9 @@ def check_cpu() -> None:
     if remembered.exists():
         return
     log.warning("libllama was built on another CPU; testing it on this one")
-    reason = _self_test(where)
-    if reason:
-        raise LibraryError(f"libllama was built for another CPU and does not run on this one ({reason}); {REBUILD}")
+    fault = _self_test(where)
+    if fault:
+        raise LibraryError(f"libllama was built for another CPU and does not run on this one ({fault}); {REBUILD}")
     try:
         remembered.touch()
     except OSError as error:

@@ -61,7 +61,7 @@ class LlamaModel:
         if progress.error is not None:
             raise progress.error
         if not handle:
-            raise ModelError(f"cannot load {path}: {_reason(library.take_errors())}")
+            raise ModelError(f"cannot load {path}: {library.reason(library.take_errors())}")
         self.info = self._read_info(path)
         self.vocab = LlamaVocab(self)
 
@@ -248,13 +248,6 @@ class _Progress:
         except BaseException as error:  # C lies between here and who must get it
             self.error = error
         return self.error is None
-
-
-def _reason(errors: list[str]) -> str:
-    """The most telling of the lines that libllama logged: the first, without the function's name."""
-    if not errors:
-        return "libllama gives no reason"
-    return errors[0].split(": ", 1)[-1]
 
 
 def _read_text(function: Any, *arguments: Any) -> str:
