@@ -20,7 +20,7 @@ setup: $(VENV)/.installed $(VENV)/.library ## create .venv, install the package,
 run: setup ## serve; ARGS="-m model.gguf --port 9000" passes flags on
 	@exec $(VENV)/bin/llamahttp $(ARGS)
 
-test: setup ## run every test; ARGS="tests/test_flags.py -x" narrows it down
+test: setup reference ## run every test; ARGS="tests/test_flags.py -x" narrows it down
 	@$(PY) -m pytest $(ARGS)
 
 check: $(VENV)/.dev ## lint, format and types
