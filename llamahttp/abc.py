@@ -132,7 +132,10 @@ class SamplerFactory(Protocol[SamplerT]):
         """A sampler whose history ends with `prompt`. Raises InvalidRequest for parameters that libllama refuses."""
 
     def sample(self, samplers: Sequence[SamplerT], logits: NDArray[np.float32]) -> list[int]:
-        """Sample row i of `logits` with samplers[i] and accept the token into its history."""
+        """Sample row i of `logits` with samplers[i] and accept the token into its history.
+
+        -1 for a row whose logits are not numbers; it says nothing about the others.
+        """
 
     def probs(self, row: NDArray[np.float32], token: int, n_top: int) -> TokenProbs:
         """Log probabilities before sampling: softmax over the raw logits, as llama-server's default."""

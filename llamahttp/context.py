@@ -17,6 +17,7 @@ import numpy as np
 from .abc import BatchError, Decoder, SamplerFactory, Vocab
 from .errors import EngineError, LlamaHTTPError, Unavailable
 from .queue import Ask, Cancel, Close, Delivery, ResultStream, Stop, TaskQueue
+from .sampling import NO_TOKEN
 from .schedule import PromptPart, WaitingPrompt, plan_prompts
 from .slot import Slot
 from .task import EngineSnapshot, Failure, Finished, PromptProgress, SlotState, StopReason, Tokens
@@ -131,10 +132,14 @@ class ServerContext:
             stream = self._queue.next_task(free)
             if stream is None:
                 return
+            error: LlamaHTTPError = EngineError("the engine failed to launch the task")
             try:
                 self._launch(stream)
-            except LlamaHTTPError as error:
-                self._deliveries.append((stream, Failure(error)))
+            except LlamaHTTPError as wrong:
+                error = wrong
+            finally:  # also on the way of an exception that nobody expected
+                if stream not in self._running:
+                    self._deliveries.append((stream, Failure(error)))
 
     def _launch(self, stream: ResultStream) -> None:
         task = stream.task
@@ -246,6 +251,9 @@ class ServerContext:
         tokens = self._samplers.sample(samplers, logits)
         now = time.perf_counter()
         for row, (slot, token) in enumerate(zip(slots, tokens, strict=True)):
+            if token == NO_TOKEN:
+                self._fail(slot, EngineError("the model's logits are not numbers"))
+                continue
             reason = slot.append(token, now)
             if token in self._eog:
                 reason = StopReason.EOS

@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import EngineError, InvalidRequest
+from .errors import InvalidRequest
 from .task import SamplingParams
 
 MAX_CANDIDATES = 1024
@@ -35,7 +35,8 @@ RANGES = {
 }
 """What libllama's integers hold and mean."""
 
-NOT_NUMBERS = "the model's logits are not numbers"
+NO_TOKEN = -1
+"""LLAMA_TOKEN_NULL: what is sampled from logits that are not numbers."""
 
 
 class Path(enum.Enum):
@@ -93,11 +94,10 @@ def n_candidates(params: SamplingParams, n_special: int) -> int:
 def argmax(logits: NDArray[np.float32]) -> list[int]:
     """The largest logit's token of each row of float32[n, n_vocab]. The first of equals wins, as in libllama.
 
-    Raises EngineError if a row holds what is not a number.
+    NO_TOKEN for a row that holds what is not a number: argmax finds that before all numbers.
     """
     tokens = logits.argmax(axis=1)
-    if np.isnan(logits[np.arange(len(tokens)), tokens]).any():  # argmax finds them before all numbers
-        raise EngineError(NOT_NUMBERS)
+    tokens[np.isnan(logits[np.arange(len(tokens)), tokens])] = NO_TOKEN
     return [int(token) for token in tokens]
 
 

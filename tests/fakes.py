@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from llamahttp.abc import BatchError, ModelInfo
 from llamahttp.config import EngineConfig
 from llamahttp.engine import Engine
+from llamahttp.sampling import NO_TOKEN
 from llamahttp.task import SamplingParams, TokenProbs
 
 EOS = 256
@@ -86,6 +87,8 @@ class FakeDecoder:
         """Raised by the next decodes, one each."""
         self.step_seconds = 0.0
         self.can_remove_parts = True
+        self.not_numbers: set[int] = set()
+        """Sequences whose logits are not numbers."""
         self.end_after: int | None = None
         """Say EOS once a sequence has this many tokens."""
         self.closed = False
@@ -117,7 +120,7 @@ class FakeDecoder:
         if batch.outputs[row]:
             logits = np.zeros(N_VOCAB, np.float32)
             ended = self.end_after is not None and len(history) >= self.end_after
-            logits[EOS if ended else next_token(history)] = 10.0
+            logits[EOS if ended else next_token(history)] = np.nan if id_seq in self.not_numbers else 10.0
             self._logits.append(logits)
 
     def logits(self, n_outputs: int) -> NDArray[np.float32]:
@@ -155,14 +158,18 @@ class FakeSamplerFactory:
 
     def __init__(self) -> None:
         self.opened: list[FakeSampler] = []
+        self.error: Exception | None = None
+        """Raised by `open`."""
         self.closed = False
 
     def open(self, params: SamplingParams, prompt: NDArray[np.int32]) -> FakeSampler:
+        if self.error is not None:
+            raise self.error
         self.opened.append(FakeSampler(params))
         return self.opened[-1]
 
     def sample(self, samplers: Sequence[FakeSampler], logits: NDArray[np.float32]) -> list[int]:
-        tokens = [int(row.argmax()) for row in logits]
+        tokens = [NO_TOKEN if np.isnan(row).any() else int(row.argmax()) for row in logits]
         for sampler, token in zip(samplers, tokens, strict=True):
             assert not sampler.closed, "sampled with a sampler that was given back"
             sampler.accept(token)
@@ -192,7 +199,9 @@ INFO = ModelInfo(
 )
 
 
-def fake_engine(decoder: FakeDecoder | None = None, *, queue_size: int = 1024) -> Engine:
+def fake_engine(
+    decoder: FakeDecoder | None = None, *, samplers: FakeSamplerFactory | None = None, queue_size: int = 1024
+) -> Engine:
     """A real Engine over fakes; call it on the event loop that uses it, and await `close`."""
     decoder = decoder or FakeDecoder()
     return Engine(
@@ -200,7 +209,7 @@ def fake_engine(decoder: FakeDecoder | None = None, *, queue_size: int = 1024) -
         INFO,
         FakeVocab(),
         decoder,
-        FakeSamplerFactory(),
+        samplers or FakeSamplerFactory(),
         n_slots=decoder.n_seq_max,
         library="fake",
     )

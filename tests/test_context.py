@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 import pytest
+from fakes import EOS, FakeDecoder, FakeSamplerFactory, continuation, fake_engine
 
 from llamahttp.abc import BatchError
 from llamahttp.engine import Engine
 from llamahttp.errors import ContextExceeded, EngineError, InvalidRequest, QueueFull, Unavailable
 from llamahttp.task import CompletionTask, Finished, PromptProgress, SlotState, StopReason, Tokens
-
-from .fakes import EOS, FakeDecoder, continuation, fake_engine
 
 
 @pytest.fixture
@@ -307,6 +306,28 @@ async def test_an_engine_that_keeps_failing_gives_up_and_says_so(engine: Engine,
     assert "stopped after repeated failures" in str(engine.failed)
     with pytest.raises(Unavailable):
         engine.submit(CompletionTask(prompt("hello")))
+
+
+async def test_logits_that_are_not_numbers_fail_their_request_only(engine: Engine, decoder: FakeDecoder) -> None:
+    decoder.not_numbers = {2}
+    good = [asyncio.create_task(collect(engine, CompletionTask(prompt(c), n_predict=20, id_slot=0))) for c in "ab"]
+    with pytest.raises(EngineError, match="logits are not numbers"):
+        await collect(engine, CompletionTask(prompt("hello"), n_predict=3, id_slot=2))
+    assert [(await task)[0] for task in good] == [continuation(prompt(c), 20) for c in "ab"]
+
+
+async def test_a_task_that_cannot_be_launched_gets_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    samplers = FakeSamplerFactory()
+    async with fake_engine(samplers=samplers) as engine:
+        samplers.error = InvalidRequest("no such sampler")
+        with pytest.raises(InvalidRequest, match="no such sampler"):
+            await collect(engine, CompletionTask(prompt("hello")))
+        samplers.error = ZeroDivisionError("a bug")
+        with pytest.raises(EngineError, match="failed to launch"):
+            await collect(engine, CompletionTask(prompt("hello")))
+        samplers.error = None
+        tokens, _ = await collect(engine, CompletionTask(prompt("hello"), n_predict=3))
+    assert tokens == continuation(prompt("hello"), 3)
 
 
 async def test_closing_ends_running_and_queued_streams(engine: Engine, decoder: FakeDecoder) -> None:

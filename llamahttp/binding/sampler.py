@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import sampling
-from ..errors import EngineError
 from ..sampling import Path
 from ..task import SamplingParams, TokenProbs
 from . import library
@@ -39,17 +38,17 @@ class Candidates:
     def run(self, apply: Callable[[int, Any], None], chain: int, tokens: Any, logits: NDArray[np.float32]) -> int:
         """Fill with `tokens` and their `logits`, apply the chain, return the token it selected.
 
-        Raises EngineError for logits that are not numbers, which libllama would abort on or sort beyond its memory.
+        NO_TOKEN for logits that are not numbers, which libllama would abort on or sort beyond its memory.
         """
         n, data, array = len(logits), self._data, self._array
         if n == 0 or math.isnan(logits.max()):
-            raise EngineError(sampling.NOT_NUMBERS)
+            return sampling.NO_TOKEN
         data["id"][:n] = tokens
         data["logit"][:n] = logits
         array.data, array.size, array.selected, array.sorted = data.ctypes.data, n, -1, False
         apply(chain, self._pointer)
         if not 0 <= array.selected < array.size:
-            raise EngineError("the sampler selected no token")
+            return sampling.NO_TOKEN
         return int(c.c_int32.from_address(array.data + array.selected * TOKEN_DATA.itemsize).value)
 
 
@@ -204,13 +203,15 @@ class LlamaSamplerFactory:
         if len(special):
             candidates = np.union1d(candidates, special)
         token = self._few.run(self.lib.llama_sampler_apply, sampler.chain, candidates, row[candidates])
-        sampler.accept(token)
+        if token != sampling.NO_TOKEN:
+            sampler.accept(token)
         return token
 
     def _sample_full(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
         tokens = list(self._pool.map(self._apply_full, samplers, logits))
         for sampler, token in zip(samplers, tokens, strict=True):
-            sampler.accept(token)
+            if token != sampling.NO_TOKEN:
+                sampler.accept(token)
         return tokens
 
     def _apply_full(self, sampler: LlamaSampler, row: NDArray[np.float32]) -> int:

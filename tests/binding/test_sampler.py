@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from llamahttp.binding.model import LlamaModel
 from llamahttp.binding.sampler import LlamaSamplerFactory
-from llamahttp.errors import EngineError, InvalidRequest
-from llamahttp.sampling import Path
+from llamahttp.errors import InvalidRequest
+from llamahttp.sampling import NO_TOKEN, Path
 from llamahttp.task import SamplingParams
 
 from .chain import FullChain
@@ -231,15 +231,23 @@ NAN_PARAMS = [SamplingParams(temperature=0), SamplingParams(logit_bias=((9, 1.0)
 
 @pytest.mark.parametrize("params", NAN_PARAMS, ids=["greedy", "candidates", "full"])
 @pytest.mark.parametrize("wrong", [slice(None), 9])
-def test_logits_that_are_not_numbers_are_an_error(
+def test_logits_that_are_not_numbers_give_no_token(
     large: LlamaSamplerFactory, params: SamplingParams, wrong: slice | int
 ) -> None:
     """libllama would abort the process, or sort beyond the end of its memory."""
     logits = logits_of(large.n_vocab, 1, 3)
     logits[0, wrong] = np.nan
-    with pytest.raises(EngineError, match="logits are not numbers"):
-        sampled(large, params, NO_PROMPT, logits)
-    assert sampled(large, params, NO_PROMPT, logits_of(large.n_vocab, 1, 3)), "the next request works"
+    assert sampled(large, params, NO_PROMPT, logits) == [NO_TOKEN]
+    assert sampled(large, params, NO_PROMPT, logits_of(large.n_vocab, 1, 3)) != [NO_TOKEN], "the next request works"
+
+
+def test_logits_that_are_not_numbers_do_not_touch_the_other_rows(large: LlamaSamplerFactory) -> None:
+    logits = logits_of(large.n_vocab, 6, 3)
+    seeded = [replace(params, seed=5) for params in NAN_PARAMS * 2]
+    expected = [sampled(large, params, NO_PROMPT, logits[i : i + 1])[0] for i, params in enumerate(seeded)]
+    logits[:3] = np.nan
+    samplers = [large.open(params, NO_PROMPT) for params in seeded]
+    assert large.sample(samplers, logits) == [NO_TOKEN] * 3 + expected[3:]
 
 
 def test_closing_twice_and_accepting_after_it_do_no_harm(large: LlamaSamplerFactory) -> None:
