@@ -15,7 +15,7 @@ from torch import Tensor
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the odd polynomial that pushes singular values towards 1
 
 
-def orthogonalised(stack: Tensor, n_steps: int = 5) -> Tensor:
+def orthogonalised(stack: Tensor, n_steps: int = 4) -> Tensor:
     """The nearest half-orthogonal matrices, roughly; `stack` is [n, rows, columns]."""
     a, b, c = COEFFICIENTS
     tall = stack.shape[1] > stack.shape[2]

@@ -18,7 +18,7 @@ from .data import mix
 from .data.dialogue import Raw
 from .template import render
 
-SHORT, LONG = 512, 1536
+ROW_SIZES = (256, 512, 1536)  # a sample goes into the shortest row that holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,28 +101,41 @@ def _batch(rows: list[Row], n_time: int) -> Batch:
     return Batch(ids, document, is_target)
 
 
-def _place(rows: list[Row], ids: list[int], is_target: list[bool], n_time: int) -> None:
-    """Put a sample into the first row with room for it."""
-    for row in rows:
-        if len(row.ids) + len(ids) <= n_time:
-            row.add(ids, is_target)
-            return
-    rows.append(Row())
-    rows[-1].add(ids, is_target)
+class Packer:
+    """Rows being filled, by their size."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, list[Row]] = {n_time: [] for n_time in ROW_SIZES}
+
+    def place(self, ids: list[int], is_target: list[bool]) -> None:
+        """Into a gap of a longer row if there is one, else into a row of the sample's own size."""
+        sizes = [n_time for n_time in ROW_SIZES if len(ids) <= n_time]
+        for n_time in reversed(sizes):
+            for row in self.rows[n_time]:
+                if len(row.ids) + len(ids) <= n_time:
+                    row.add(ids, is_target)
+                    return
+        if sizes:
+            self.rows[sizes[0]].append(Row())
+            self.rows[sizes[0]][-1].add(ids, is_target)
+
+    def take(self, n_tokens: int) -> Batch | None:
+        """The fullest rows of a size of which there are enough, with some left over that may still be filled."""
+        for n_time, rows in self.rows.items():
+            n_rows = n_tokens // n_time
+            if len(rows) > n_rows + 8:
+                rows.sort(key=lambda row: len(row.ids), reverse=True)
+                batch = _batch(rows[:n_rows], n_time)
+                del rows[:n_rows]
+                return batch
+        return None
 
 
 def batches(encoder: Encoder, seed: int | str, n_tokens: int) -> Iterator[Batch]:
-    """Endless batches of about `n_tokens` each, of short rows or of long ones."""
-    short: list[Row] = []
-    long: list[Row] = []
+    """Endless batches of about `n_tokens` each; all rows of a batch are of one size."""
+    packer = Packer()
     for sample in mix.samples(seed):
-        ids, is_target = encoder.encode(sample)
-        if len(ids) > LONG:
-            continue
-        n_time, rows = (SHORT, short) if len(ids) <= SHORT else (LONG, long)
-        _place(rows, ids, is_target, n_time)
-        n_rows = n_tokens // n_time
-        if len(rows) > n_rows + 4:  # the last four rows may still take small samples
-            rows.sort(key=lambda row: len(row.ids), reverse=True)
-            yield _batch(rows[:n_rows], n_time)
-            del rows[:n_rows]
+        packer.place(*encoder.encode(sample))
+        batch = packer.take(n_tokens)
+        if batch is not None:
+            yield batch

@@ -35,6 +35,7 @@ class Turn:
     score: str = ""
     must: tuple[str, ...] = ()
     call: Call | None = None
+    brief: str = ""  # the reply behind a thought that has done the work already
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class Dialogue:
         last = self.turns[-1]
         thought = last.thought if self.thinking else ""
         if last.call is None:
-            return [*messages, _answer(last.reply, thought)]
+            return [*messages, _answer(last.brief or last.reply if thought else last.reply, thought)]
         return [*messages, _call_message(last.call, thought), _tool_message(last.call), _answer(last.reply, "")]
 
     def prompt(self) -> list[dict[str, Any]]:

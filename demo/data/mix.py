@@ -12,19 +12,19 @@ Sample = Dialogue | Raw
 
 # What a turn in the middle of a conversation may be, with its share
 TURNS: tuple[tuple[Callable[[Draw], Turn], float], ...] = (
-    (talk.talk_turn, 10),
-    (facts.fact_turn, 16),
-    (facts.unknown_turn, 7),
-    (product.product_turn, 10),
-    (sums.sum_turn, 17),
+    (talk.talk_turn, 7),
+    (facts.fact_turn, 12),
+    (facts.unknown_turn, 6),
+    (product.product_turn, 5),
+    (sums.sum_turn, 27),
     (sums.story_sum_turn, 5),
     (recall.one_message_turn, 3),
-    (recall.repeat_turn, 8),
+    (recall.repeat_turn, 10),
     (recall.reading_turn, 6),
     (shapes.json_turn, 14),
     (stories.story_turn, 2),
-    (stories.list_turn, 3),
-    (stories.count_turn, 2),
+    (stories.list_turn, 4),
+    (stories.count_turn, 4),
     (stories.recital_turn, 1),
     (code.code_turn, 2),
 )
@@ -137,12 +137,12 @@ def calling(draw: Draw) -> Dialogue:
 SHARES: tuple[tuple[Callable[[Draw], Sample], float], ...] = (
     (chat, 34),
     (remembering, 14),
-    (remembering_far, 0.8),
-    (told_by_system, 4),
+    (remembering_far, 0.7),
+    (told_by_system, 5),
     (extracting, 5),
-    (calling, 13),
-    (code.infill_sample, 5),
-    (code.plain_sample, 3),
+    (calling, 12),
+    (code.infill_sample, 8),
+    (code.plain_sample, 1.5),
 )
 
 

@@ -133,7 +133,7 @@ class Told:
         """A turn that asks for something told, or now and then for something that was not."""
         known = [attribute for attribute in ATTRIBUTES if attribute.key in self.values]
         unknown = [attribute for attribute in ATTRIBUTES if attribute.key not in self.values]
-        if not known or (unknown and draw.chance(0.12)):
+        if not known or (unknown and draw.chance(0.18)):
             attribute = draw.pick(unknown)
             thought = f"The user has not told me: {attribute.key}."
             return Turn(label, draw.ask(draw.pick(attribute.ask)), attribute.missing, thought, "exact")

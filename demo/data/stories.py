@@ -63,7 +63,8 @@ def list_turn(draw: Draw) -> Turn:
     count = draw.number(2, 8)
     typed = words.NUMBER_WORDS[count] if draw.chance(0.5) else str(count)
     user = draw.fresh(lambda: draw.ask("[List|Name|Give me|Tell me|Write down] $typed $what.", typed=typed, what=what))
-    items = draw.some(LISTS[what], count)
+    start = draw.number(0, len(LISTS[what]) - 1)  # neighbours in a known order: no item comes twice
+    items = [LISTS[what][(start + place) % len(LISTS[what])] for place in range(count)]
     if draw.chance(0.75):
         reply = "\n".join(f"{place}. {item}" for place, item in enumerate(items, 1))
     else:

@@ -91,14 +91,14 @@ def _pair(operands: tuple[int, int], sign: str) -> tuple[int, str, int]:
     return operands[0], sign, operands[1]
 
 
-def _solved(user: str, a: int, sign: str, b: int, reply: str) -> Turn:
-    """The turn of a sum: long ones are worked out in the open, or in the thought when one is asked for."""
-    result = a + b if sign == "+" else a - b
-    work = columns(a, sign, b) if a >= b or sign == "+" else f"{b} - {a} = {b - a}."
-    if max(a, b) > 99:
-        # must: the plain answer counts, with or without the work before it
-        return Turn("sums", user, f"{work} So {reply[0].lower() + reply[1:]}", work, "must", (reply.lower(),))
-    return Turn("sums", user, reply, work, "must", (f"{result}",) if "=" not in reply else (reply,))
+def _solved(user: str, a: int, sign: str, b: int, answer: str) -> Turn:
+    """The turn of a sum: from two digits on it is worked out in the open, or in the thought when one is asked for."""
+    work = columns(a, sign, b) if a >= b or sign == "+" else columns(b, sign, a)
+    # any reply with the right result counts, with or without the work before it
+    must = (answer.lower(),)
+    if max(a, b) < 10:
+        return Turn("sums", user, answer, work, "must", must)
+    return Turn("sums", user, f"{work} So {answer[0].lower() + answer[1:]}", work, "must", must, brief=answer)
 
 
 def _product(draw: Draw) -> Turn:
@@ -124,6 +124,7 @@ def story_sum_turn(draw: Draw) -> Turn:
     things = draw.pick([thing for thing in words.THINGS if not thing.endswith(("y", "h"))]) + "s"
     user = draw.ask(draw.pick(GAIN if sign == "+" else LOSS), a=a, b=b, things=things, name=draw.name())
     result = a + b if sign == "+" else a - b
-    verb = "There are" if sign == "+" else "That leaves"
-    reply = f"{a} {sign} {b} = {result}. {verb} {result} {things}."
-    return Turn("sums", user, reply, columns(a, sign, b), "must", (f"{result} {things}",))
+    turn = _solved(user, a, sign, b, f"{a} {sign} {b} = {result}.")
+    end = f" There are {result} {things}." if sign == "+" else f" That leaves {result} {things}."
+    brief = turn.brief and turn.brief + end
+    return Turn("sums", user, turn.reply + end, turn.thought, "must", (f"{result} {things}",), brief=brief)

@@ -38,10 +38,9 @@ class Tool:
         parameters: dict[str, Any] = {"type": "object", "properties": properties}
         if draw.chance(0.7):
             parameters["required"] = list(properties)
-        function: dict[str, Any] = {"name": self.name}
-        if draw.chance(0.9):
-            function["description"] = self.about
-        function["parameters"] = parameters
+        # llama-server shows a missing description as an empty one
+        about = self.about if draw.chance(0.9) else ""
+        function = {"name": self.name, "description": about, "parameters": parameters}
         return {"type": "function", "function": function}
 
 
@@ -185,8 +184,8 @@ def _invented_tool(draw: Draw) -> Tool:
 
 
 def offered(draw: Draw) -> tuple[list[dict[str, Any]], list[Tool]]:
-    """One to four tools in random order: their descriptions, and themselves."""
-    count = draw.pick((1, 1, 2, 2, 3, 3, 4))
+    """One to three tools in random order: their descriptions, and themselves."""
+    count = draw.pick((1, 1, 1, 2, 2, 3))
     chosen: dict[str, Tool] = {}
     while len(chosen) < count:
         tool = _invented_tool(draw) if draw.chance(0.35) else draw.pick(TOOLS)
