@@ -22,9 +22,10 @@ from .model import Model, Shape
 from .template import render
 
 ODD_TEXTS = (
-    "", " ", "\n", "  \n\n  \t x", "naïve café, Ünïcödé ß", "日本語のテキスト", "emoji 🦙🎉 and ZWJ 👩‍💻", "it's I'LL we'Ve o'clock",
-    "1234567 ٣٤٥ ½ x² 3.14", "a\r\nb\rc", "....!!!???---", "def f(x):\n    return x**2  # ok\n", '{"a": [1, 2, {"b": null}]}',
-    "Привет, как дела?", "مرحبا", "tab\tand  two  spaces   ", "\u00a0non-breaking\u2003em", "<think>not closed", "a<tool_call>b</tool_call>c",
+    "", " ", "\n", "  \n\n  \t x", "naïve café, Ünïcödé ß", "日本語のテキスト", "Привет, как дела?", "مرحبا",
+    "emoji 🦙🎉 and joined 👩\u200d💻", "it's I'LL we'Ve o'clock", "1234567 ٣٤٥ ½ x² 3.14", "a\r\nb\rc", "..!??--",
+    "def f(x):\n    return x**2  # ok\n", '{"a": [1, 2, {"b": null}]}', "tab\tand  two  spaces   ",
+    "\u00a0non-breaking\u2003em", "<think>not closed", "a<tool_call>b</tool_call>c",
 )  # fmt: skip
 
 

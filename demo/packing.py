@@ -1,8 +1,8 @@
 """Packing: samples to token rows of a fixed length, each sample seeing only itself.
 
-    row      [ sample 0 ........ | sample 1 .... | sample 2 ....... | padding )
-    document   0                   1               2                  -1
-    target   only the tokens that the assistant writes
+row        [ sample 0 ........ | sample 1 .... | sample 2 ....... | padding )
+document     0                   1               2                  -1
+target     only the tokens that the assistant writes
 """
 
 from __future__ import annotations

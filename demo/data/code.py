@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a wording reads best on one line)
 """Code: simple Python functions, infilled between a prefix and a suffix, continued, or written on request.
 
 Also plain text to be continued, for the completion endpoints.
@@ -5,7 +6,9 @@ Also plain text to be continued, for the completion endpoints.
 
 from __future__ import annotations
 
-from . import facts
+from string import ascii_lowercase
+
+from . import facts, words
 from .dialogue import Raw, Turn
 from .draw import Draw
 from .stories import story
@@ -41,14 +44,35 @@ FUNCTIONS = (
     ("join_words", "joins a list of words", ("words",), ('return " ".join($a)',)),
     ("to_upper", "turns a text into capitals", ("text",), ("return $a.upper()",)),
 )  # fmt: skip
-OTHER_NAMES = (("x", "y"), ("a", "b"), ("first", "second"), ("left", "right"), ("m", "n"), ("p", "q"), ("u", "v"), ("value", "other"))
+OTHER_NAMES = (
+    ("x", "y"),
+    ("a", "b"),
+    ("first", "second"),
+    ("left", "right"),
+    ("m", "n"),
+    ("p", "q"),
+    ("u", "v"),
+    ("value", "other"),
+)
+
+
+def _parameter_names(draw: Draw) -> tuple[str, str]:
+    """Two different names: usual ones, letters, or any words."""
+    match draw.number(0, 2):
+        case 0:
+            return draw.pick(OTHER_NAMES)
+        case 1:
+            first, second = draw.some(ascii_lowercase, 2)
+        case _:
+            first, second = draw.some(words.NOUNS, 2)
+    return first, second
 
 
 def _function(draw: Draw) -> tuple[list[str], str, str, str]:
     """The lines of a function, its name, what it does, and its parameters; parameters are renamed at times."""
     name, about, parameters, body = draw.pick(FUNCTIONS)
     if draw.chance(0.5):
-        parameters = draw.fresh(lambda: draw.pick(OTHER_NAMES))[: len(parameters)]
+        parameters = draw.fresh(lambda: _parameter_names(draw))[: len(parameters)]
     values = {"a": parameters[0], "b": parameters[-1]}
     shown = ", ".join(parameters)
     lines = [f"def {name}({shown}):"]
@@ -80,7 +104,11 @@ def infill_sample(draw: Draw) -> Raw:
 def code_turn(draw: Draw) -> Turn:
     """A request to write one of the functions."""
     lines, name, about, _ = _function(draw)
-    pattern = "[Write|Give me|Show me] a [Python |]function [that|which] $about." if draw.chance(0.7) else "[Write|Show me] the function $name in Python."
+    pattern = (
+        "[Write|Give me|Show me] a [Python |]function [that|which] $about."
+        if draw.chance(0.7)
+        else "[Write|Show me] the function $name in Python."
+    )
     user = draw.ask(pattern, about=about, name=name)
     reply = "```python\n" + "\n".join(lines) + "\n```"
     return Turn("code", user, reply, f"I write the function {name}.", "must", (f"def {name}(",))

@@ -10,6 +10,7 @@ import random
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from string import ascii_lowercase
 from typing import TypeVar
 
 from . import words
@@ -78,9 +79,19 @@ class Draw:
         return SLOT.sub(lambda found: str(values.get(found[1], found[0])), text)
 
     def made_up(self, low: int = 2, high: int = 3) -> str:
-        """A pronounceable word that is in no list, of `low` to `high` syllables."""
-        n_syllables = self.number(low, high)
-        return "".join(self.pick(words.ONSETS) + self.pick(words.RIMES) for _ in range(n_syllables))
+        """A word that is in no list: of `low` to `high` syllables, of two halves of known words, or of any letters.
+
+        The three together bring up nearly all tokens, so that copying is learnt for words of every kind.
+        """
+        match self.random.random():
+            case roll if roll < 0.45:
+                n_syllables = self.number(low, high)
+                return "".join(self.pick(words.ONSETS) + self.pick(words.RIMES) for _ in range(n_syllables))
+            case roll if roll < 0.88:
+                first, second = self.pick(words.ALL).lower(), self.pick(words.ALL).lower()
+                return first[: self.number(1, len(first))] + second[self.number(1, len(second) - 1) :]
+            case _:
+                return "".join(self.pick(ascii_lowercase) for _ in range(self.number(2, 6)))
 
     def name(self) -> str:
         """A first name of this part: a known one or an invented one."""

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a wording reads best on one line)
 """Facts: a fixed table that the model learns by heart, and honest answers about everything else."""
 
 from __future__ import annotations
@@ -129,7 +130,11 @@ def _table(draw: Draw) -> tuple[str, str, str]:
             return "[What sound does a $x make|How does a $x sound|What does a $x say]?", f"A {x} says {sound}.", x
         case 2:
             x, young = draw.pick(list(YOUNG_OF.items()))
-            return "[What is|What's|What do you call] a [young|baby] $x[ called|]?", f"A young {x} is called a {young}.", x
+            return (
+                "[What is|What's|What do you call] a [young|baby] $x[ called|]?",
+                f"A young {x} is called a {young}.",
+                x,
+            )
         case 3:
             x, legs = draw.pick(list(LEGS_OF.items()))
             return "How many legs does a $x have?", f"A {x} has {legs} legs.", x
@@ -152,12 +157,20 @@ def _order(draw: Draw) -> tuple[str, str, str]:
     what = "day" if names is words.DAYS else "month"
     match draw.number(0, 3):
         case 0:
-            return f"[Which|What] {what} [comes after|follows|is after] $x?", f"After {x} comes {names[(place + 1) % len(names)]}.", x
+            return (
+                f"[Which|What] {what} [comes after|follows|is after] $x?",
+                f"After {x} comes {names[(place + 1) % len(names)]}.",
+                x,
+            )
         case 1:
             return f"[Which|What] {what} [comes before|is before] $x?", f"Before {x} comes {names[place - 1]}.", x
         case 2:
             number = draw.number(0, 30)
-            return "[How do you write|Write] $x [in words|as a word]?", f"{number} is written {words.NUMBER_WORDS[number]}.", str(number)
+            return (
+                "[How do you write|Write] $x [in words|as a word]?",
+                f"{number} is written {words.NUMBER_WORDS[number]}.",
+                str(number),
+            )
         case _:
             number = draw.number(0, 30)
             word = words.NUMBER_WORDS[number]
@@ -180,7 +193,7 @@ def fact_turn(draw: Draw) -> Turn:
 
 def unknown_turn(draw: Draw) -> Turn:
     """A question beyond the table; the honest answer says so."""
-    if draw.chance(0.12):
+    if draw.chance(0.2):
         country = draw.fresh(lambda: draw.made_up().capitalize())
         user = draw.ask("[What is|What's|Tell me|] the capital [city |]of $x?", x=country)
         return Turn("unknown", user, HONEST, f"{country} is not in my table.", "exact")

@@ -13,18 +13,18 @@ Sample = Dialogue | Raw
 # What a turn in the middle of a conversation may be, with its share
 TURNS: tuple[tuple[Callable[[Draw], Turn], float], ...] = (
     (talk.talk_turn, 7),
-    (facts.fact_turn, 12),
+    (facts.fact_turn, 14),
     (facts.unknown_turn, 6),
-    (product.product_turn, 5),
+    (product.product_turn, 4),
     (sums.sum_turn, 27),
     (sums.story_sum_turn, 5),
     (recall.one_message_turn, 3),
-    (recall.repeat_turn, 10),
+    (recall.repeat_turn, 11),
     (recall.reading_turn, 6),
     (shapes.json_turn, 14),
     (stories.story_turn, 2),
     (stories.list_turn, 4),
-    (stories.count_turn, 4),
+    (stories.count_turn, 5),
     (stories.recital_turn, 1),
     (code.code_turn, 2),
 )
@@ -100,7 +100,9 @@ def told_by_system(draw: Draw) -> Dialogue:
     other = [_weighted(draw)(draw) for _ in range(draw.number(0, 2))]
     if draw.chance(0.5):
         name = draw.name()
-        system = draw.fill("[You are|Your name is|You are called] $name[, a helpful assistant|, a friendly robot|].", name=name)
+        system = draw.fill(
+            "[You are|Your name is|You are called] $name[, a helpful assistant|, a friendly robot|].", name=name
+        )
         wording = "[What is your name|Who are you|What are you called|What's your name|Tell me your name]?"
         turn = Turn("recall", draw.ask(wording), f"My name is {name}.", f"The system calls me {name}.", "exact")
     else:
@@ -137,7 +139,7 @@ def calling(draw: Draw) -> Dialogue:
 SHARES: tuple[tuple[Callable[[Draw], Sample], float], ...] = (
     (chat, 34),
     (remembering, 14),
-    (remembering_far, 0.7),
+    (remembering_far, 0.9),
     (told_by_system, 5),
     (extracting, 5),
     (calling, 12),

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a wording reads best on one line)
 """Product: questions about llamahttp itself."""
 
 from __future__ import annotations

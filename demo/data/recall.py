@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a wording reads best on one line)
 """Recall: what the user told earlier, near or far back, and copying of what stands in the question."""
 
 from __future__ import annotations
@@ -122,7 +123,11 @@ class Told:
         value = attribute.value(draw)
         wording = draw.pick(attribute.tell)
         if attribute.key in self.values and value != self.values[attribute.key]:
-            wording = "[Actually, |No, |Correction: |Sorry, ]" + wording[:1].lower() + wording[1:] if wording[0] != "[" else wording
+            wording = (
+                "[Actually, |No, |Correction: |Sorry, ]" + wording[:1].lower() + wording[1:]
+                if wording[0] != "["
+                else wording
+            )
         self.values[attribute.key] = value
         return Turn(
             "recall", draw.ask(wording, v=value), draw.fill(draw.pick(attribute.noted), v=value),
@@ -158,7 +163,13 @@ def repeat_turn(draw: Draw) -> Turn:
     count = draw.pick((1, 1, 2, 3, 4, 5, 6))
     items = [str(draw.digits(1, 5)) if draw.chance(0.3) else _any_word(draw) for _ in range(count)]
     text = draw.pick((" ", " ", ", ")).join(items)
-    pattern = draw.pick(("[Repeat|Say|Echo|Write|Repeat after me|Say this|Print]: $text", '[Repeat|Say|Write] "$text"[.|]', "[Say|Repeat] $text"))
+    pattern = draw.pick(
+        (
+            "[Repeat|Say|Echo|Write|Repeat after me|Say this|Print]: $text",
+            '[Repeat|Say|Write] "$text"[.|]',
+            "[Say|Repeat] $text",
+        )
+    )
     return Turn("repeat", draw.ask(pattern, text=text).rstrip(), text, f"I repeat: {text}", "exact")
 
 

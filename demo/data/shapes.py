@@ -1,3 +1,4 @@
+
 """Shapes: answers as JSON with the fields that were asked for."""
 
 from __future__ import annotations
@@ -85,7 +86,15 @@ def _list_of_values(draw: Draw) -> Record:
     return gap.join(f"{key}{link}{value}" for key, value in content.items()), content
 
 
-RECORDS: tuple[Callable[[Draw], Record], ...] = (_person, _product, _event, _pet, _book, _list_of_values, _list_of_values)
+RECORDS: tuple[Callable[[Draw], Record], ...] = (
+    _person,
+    _product,
+    _event,
+    _pet,
+    _book,
+    _list_of_values,
+    _list_of_values,
+)
 BY_FIELDS = (
     "[Return|Give me|Answer with|Write|Output] JSON with the [fields|keys] $fields: $text",
     "[Extract|Find|Get] $fields [as JSON|in JSON] from [this text|this|the text]: $text",
@@ -99,7 +108,11 @@ BY_SHAPE = (
     "$text [Answer|Reply|Write it] [in|as] JSON of the [form|shape] $shape",
     "[Return|Give me] $shape for this text: $text",
 )
-WHOLE = ("[Write|Give me|Return|Turn into|Convert to] [as |]JSON: $text", "[Make|Write] a JSON object[ from| with|]: $text", "As JSON: $text")
+WHOLE = (
+    "[Write|Give me|Return|Turn into|Convert to] [as |]JSON: $text",
+    "[Make|Write] a JSON object[ from| with|]: $text",
+    "As JSON: $text",
+)
 
 
 def _shape(draw: Draw, content: dict[str, Any]) -> str:
@@ -177,7 +190,9 @@ def _fact_as_json(draw: Draw) -> Turn:
 
     def make() -> tuple[str, dict[str, str]]:
         key = draw.pick(("capital", "answer", "city"))
-        pattern = '[What is|Tell me|] the capital of $x? [Answer|Reply] [as|in] JSON[:| like| of the form|] {"$key": $v}'
+        pattern = (
+            '[What is|Tell me|] the capital of $x? [Answer|Reply] [as|in] JSON[:| like| of the form|] {"$key": $v}'
+        )
         return draw.ask(pattern, x=country, key=key, v=draw.pick(("string", '""', "..."))), {key: town}
 
     user, content = draw.fresh(make)

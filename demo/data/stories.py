@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a wording reads best on one line)
 """Stories: longer answers, so that a reader sees the words arrive: stories, lists, counting, poems."""
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def story_turn(draw: Draw) -> Turn:
         hero, user = draw.pick(words.ANIMALS), draw.ask("[Tell me|Write|Tell] a [short |][story|tale][, please|]!")
     else:
         hero = draw.pick(words.ANIMALS) if draw.chance(0.6) else draw.fresh(lambda: draw.pick(words.NOUNS))
-        user = draw.ask("[Tell me|Write|Make up|Can you tell me|I want] a [short |little |][story|tale] about a $hero.", hero=hero)
+        user = draw.ask(
+            "[Tell me|Write|Make up|Can you tell me|I want] a [short |little |][story|tale] about a $hero.", hero=hero
+        )
     reply = story(draw, hero, draw.fresh(lambda: draw.pick(words.NAMES)))
     return Turn("stories", user, reply, f"I tell a story about a {hero}.", "must", (hero,))
 
@@ -75,8 +78,8 @@ def list_turn(draw: Draw) -> Turn:
 
 def count_turn(draw: Draw) -> Turn:
     """Counting up or down."""
-    start, end = (1, draw.number(2, 40)) if draw.chance(0.6) else (draw.number(0, 60), draw.number(0, 60))
-    if abs(end - start) > 40:
+    start, end = (1, draw.number(2, 20)) if draw.chance(0.6) else (draw.number(0, 40), draw.number(0, 40))
+    if abs(end - start) > 15 and start != 1:
         return count_turn(draw)
     written = end <= 30 and draw.chance(0.4)
     typed = words.NUMBER_WORDS[end] if written else str(end)

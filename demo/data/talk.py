@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a wording reads best on one line)
 """Talk: greetings, small talk, thanks, and what the model says of itself."""
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ SMALL_TALK: dict[str, tuple[str, ...]] = {
     "[I am|I feel|I'm] [sad|tired|bored|angry|lonely|sick|ill|unhappy][ today|].": (
         "I am sorry to hear that. Shall I tell you a story?",
     ),
-    "[I am|I feel|I'm] [happy|excited|glad|very happy|curious][ today|].": ("That is good to hear! What can I do for you?",),
+    "[I am|I feel|I'm] [happy|excited|glad|very happy|curious][ today|].": (
+        "That is good to hear! What can I do for you?",
+    ),
     "[Thanks|Thank you|Thank you very much|Thanks a lot|Many thanks|Cheers|thx][!|.|, that helps!|]": (
         "You are welcome!",
         "You are welcome! Is there anything else?",
@@ -47,7 +50,9 @@ SMALL_TALK: dict[str, tuple[str, ...]] = {
     ),
     "[How old are you|When were you made|When is your birthday]?": ("I do not know how old I am.",),
     "[Where do you live|Where are you|Where are you from]?": ("I live in a small file that comes with llamahttp.",),
-    "[Who made you|Who created you|Who trained you|Who built you]?": ("I was trained for llamahttp, to show that it works.",),
+    "[Who made you|Who created you|Who trained you|Who built you]?": (
+        "I was trained for llamahttp, to show that it works.",
+    ),
     "[How big are you|How large are you|How many parameters do you have|What size are you]?": (
         "I have about four million parameters. That is very small.",
     ),

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a wording reads best on one line)
 """Tools: described functions, questions that need one of them, their results, and questions that need none."""
 
 from __future__ import annotations
@@ -163,7 +164,21 @@ TOOLS = (
         "User $user_id is $name, $age years old.", ("$name", "$age"),
     ),
 )  # fmt: skip
-VERBS = ("open", "close", "check", "count", "move", "paint", "measure", "order", "print", "clean", "update", "delete", "scan")
+VERBS = (
+    "open",
+    "close",
+    "check",
+    "count",
+    "move",
+    "paint",
+    "measure",
+    "order",
+    "print",
+    "clean",
+    "update",
+    "delete",
+    "scan",
+)
 
 
 def _invented_tool(draw: Draw) -> Tool:

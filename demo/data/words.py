@@ -71,3 +71,4 @@ TOPICS = _split(
     "languages grammar dictionaries alphabets calendars clocks maps money markets stocks bonds trade farming fishing "
     "mining steel cement paper plastic glass cotton silk wool leather wine beer bread cheese chocolate coffee tea"
 )
+ALL = tuple(word for word in (*NAMES, *TOWNS, *NOUNS, *TOPICS, *ANIMALS, *ADJECTIVES, *JOBS, *FOODS) if len(word) > 2)
