@@ -13,9 +13,9 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from aiohttp import web
@@ -36,32 +36,23 @@ CLOSE_S = 1.0
 """How long the engine may take to end its streams before the process leaves without it."""
 DRAIN_S = 0.3
 """How long handlers may take after that to send the ends to their clients."""
+THREADS_S = 0.2
+"""How long other threads may take to end after everything is closed."""
 SWITCH_INTERVAL_S = 0.0005
 """A thread that wants the GIL back after a decode waits this long at most, not the interpreter's 5 ms."""
 
 OpenEngine = Callable[[EngineConfig, Callable[[float], None]], Awaitable[Engine]]
 
-
-@dataclass(slots=True)
-class Life:
-    """How far the application's engine is between opening and closing."""
-
-    loading: asyncio.Task[None] | None = None
-    closed: bool = True
-    """False when the engine's thread may still be computing after `CLOSE_S`."""
-
-
-LIFE: web.AppKey[Life] = web.AppKey("life", Life)
+LOADING: web.AppKey[asyncio.Task[None]] = web.AppKey("loading", asyncio.Task)
 
 
 def make_app(config: ServerConfig, open_engine: OpenEngine = Engine.open) -> web.Application:
     """The application. Starting it begins to load the model; shutting it down ends every stream, then the engine."""
-    app = web.Application(middlewares=[log_requests, *MIDDLEWARES], client_max_size=config.max_body)
+    app = web.Application(middlewares=MIDDLEWARES)
     app[STATE] = ServerState(config)
-    app[LIFE] = Life()
 
     async def start(app: web.Application) -> None:
-        app[LIFE].loading = asyncio.create_task(_load(app[STATE], open_engine))
+        app[LOADING] = asyncio.create_task(_load(app[STATE], open_engine))
 
     app.on_startup.append(start)
     # Not at cleanup: that comes after the handlers have ended, and streams end only with the engine.
@@ -89,17 +80,13 @@ async def _load(state: ServerState, open_engine: OpenEngine) -> None:
 
 
 async def _stop(app: web.Application) -> None:
-    life, engine = app[LIFE], app[STATE].engine
-    if life.loading is not None and not life.loading.done():
-        life.loading.cancel()
-        life.closed = False
-        return
+    app[LOADING].cancel()
+    engine = app[STATE].engine
     if engine is None:
         return
-    closing = asyncio.create_task(engine.close())
-    done, _ = await asyncio.wait({closing}, timeout=CLOSE_S)
-    if not done:
-        life.closed = False
+    done, _ = await asyncio.wait({asyncio.create_task(engine.close())}, timeout=CLOSE_S)
+    for closing in done:
+        closing.result()
 
 
 def make_template(config: ServerConfig, engine: Engine) -> ChatTemplate:
@@ -119,25 +106,6 @@ def make_template(config: ServerConfig, engine: Engine) -> ChatTemplate:
         return ChatTemplate(CHATML, bos=bos, eos=eos, strip_bos=vocab.adds_bos)
 
 
-@web.middleware
-async def log_requests(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """One line a request, when it has ended. GETs, which monitors repeat all day, at debug only."""
-    level = logging.DEBUG if request.method in ("GET", "HEAD", "OPTIONS") else logging.INFO
-    if not log.isEnabledFor(level):
-        return await handler(request)
-    began = time.perf_counter()
-    outcome: int | str = "client left"
-    try:
-        response = await handler(request)
-        outcome = response.status
-        return response
-    finally:
-        seconds = time.perf_counter() - began
-        log.log(level, "%s %s: %s after %.3f s", request.method, request.path, outcome, seconds)
-
-
 # --- the process
 
 
@@ -151,7 +119,7 @@ def run(config: ServerConfig, began: float, open_engine: OpenEngine = Engine.ope
         app = make_app(config, open_engine)
         with contextlib.closing(_new_loop()) as loop:
             loop.run_until_complete(_serve(app, sockets, began))
-    if not app[LIFE].closed:
+    if not _threads_end():
         _leave()
     return 0
 
@@ -165,6 +133,15 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def _threads_end() -> bool:
+    """Whether every other thread ends in time: none is loading, computing or tokenizing in C any more."""
+    deadline = time.monotonic() + THREADS_S
+    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+    for thread in others:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return not any(thread.is_alive() for thread in others)
+
+
 def _leave() -> NoReturn:
     """End the process at once: what is under way in C cannot be interrupted, and the interpreter would wait for it."""
     logging.shutdown()
@@ -174,7 +151,14 @@ def _leave() -> NoReturn:
 
 async def _serve(app: web.Application, sockets: Sequence[socket.socket], began: float) -> None:
     stopping = _on_signals()
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=DRAIN_S)
+    runner = web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        logger=log,
+        auto_decompress=False,  # compressed bodies are refused, not unpacked to whatever size they have
+        shutdown_timeout=DRAIN_S,
+    )
     await runner.setup()
     try:
         for sock in sockets:
@@ -207,8 +191,7 @@ def _on_signals() -> asyncio.Event:
 
 async def _loaded(app: web.Application, stopping: asyncio.Event) -> bool:
     """Wait for the model. False when a signal came first. Raises the StartupError that ended loading."""
-    state, loading = app[STATE], app[LIFE].loading
-    assert loading is not None
+    state, loading = app[STATE], app[LOADING]
     progress = asyncio.create_task(terminal.show_progress(state.config.log, lambda: state.progress))
     signalled = asyncio.create_task(stopping.wait())
     try:

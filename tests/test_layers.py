@@ -69,7 +69,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.admin", "aiohttp"),
     ("api", "aiohttp"),
     ("terminal", ""),
-    ("app", "aiohttp signal socket uvloop"),
+    ("app", "aiohttp signal socket threading uvloop"),  # threads that do not end in time
     ("__main__", "argv environ"),
     ("llamahttp", ""),  # what programs of one's own import
 )

@@ -19,7 +19,7 @@ async def read_object(request: web.Request, max_bytes: int) -> dict[str, object]
     about 10 ms for 20 MB, so it runs here: it would hold the interpreter's lock in another thread too.
     """
     body = await read_bytes(request, max_bytes)
-    if not body.strip():
+    if not body or body.isspace():
         raise InvalidRequest("the request has no body; a JSON object is expected")
     try:
         value = _decode(body)
@@ -30,8 +30,14 @@ async def read_object(request: web.Request, max_bytes: int) -> dict[str, object]
     return value
 
 
-async def read_bytes(request: web.Request, max_bytes: int) -> bytes:
-    """A request's body. Raises BodyTooLarge as soon as it is known to be larger than `max_bytes`."""
+async def read_bytes(request: web.Request, max_bytes: int) -> bytearray:
+    """A request's body.
+
+    Raises BodyTooLarge as soon as it is known to be larger than `max_bytes`, and InvalidRequest for a compressed one.
+    """
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise InvalidRequest(f"the request body is compressed ({encoding}), which this server does not read")
     if (request.content_length or 0) > max_bytes:
         raise too_large(max_bytes)
     body = bytearray()
@@ -39,7 +45,7 @@ async def read_bytes(request: web.Request, max_bytes: int) -> bytes:
         body += chunk
         if len(body) > max_bytes:
             raise too_large(max_bytes)
-    return bytes(body)
+    return body
 
 
 def too_large(max_bytes: int) -> BodyTooLarge:

@@ -1,15 +1,16 @@
-"""Middleware: errors to JSON, cross-origin rules, 503 while the model loads, API keys."""
+"""Middleware: the log, errors to JSON, cross-origin rules, 503 while the model loads, API keys."""
 
 from __future__ import annotations
 
 import hmac
 import logging
+import time
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ..errors import BodyTooLarge, LlamaHTTPError, MethodNotAllowed, NotFound, QueueFull, Unauthorized, Unavailable
+from ..errors import LlamaHTTPError, MethodNotAllowed, NotFound, QueueFull, Unauthorized, Unavailable
 from ..version import __version__
 from .body import error_body, json_response
 from .page import FILES
@@ -25,8 +26,33 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 RETRY_AFTER_S = 1
 
+MAX_REASON = 300
+"""Characters of an error that are logged; clients' own words may be in it."""
+
 SERVER = f"llama.cpp llamahttp/{__version__}"
 """Clients look for `llama.cpp` in this header to know which extensions there are."""
+
+
+@web.middleware
+async def log_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One line a request, when it has ended."""
+    level = log_level(request)
+    if not log.isEnabledFor(level):
+        return await handler(request)
+    began = time.perf_counter()
+    outcome: int | str = "client left"
+    try:
+        response = await handler(request)
+        outcome = response.status
+        return response
+    finally:
+        seconds = time.perf_counter() - began
+        log.log(level, "%s %s: %s after %.3f s", request.method, request.rel_url.raw_path, outcome, seconds)
+
+
+def log_level(request: web.Request) -> int:
+    """GETs, which monitors repeat all day, are logged at debug only."""
+    return logging.DEBUG if request.method in ("GET", "HEAD", "OPTIONS") else logging.INFO
 
 
 @web.middleware
@@ -42,23 +68,28 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = refuse(request, MethodNotAllowed(f"{request.path} does not take {request.method}"))
         response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         return response
-    except web.HTTPRequestEntityTooLarge as error:
-        return refuse(request, BodyTooLarge(error.text or "the request body is too large"))
     except (web.HTTPException, ConnectionError):
         raise
     except Exception:
-        log.exception("%s %s failed", request.method, request.path)
+        log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         if request.writer.output_size > 0:
             raise ConnectionResetError("the response has begun: all that is left is to break it off") from None
         return refuse(request, LlamaHTTPError("internal error; the server's log has the details"))
 
 
 def refuse(request: web.Request, error: LlamaHTTPError) -> web.Response:
-    log.info("%s %s: %d %s", request.method, request.path, error.status, error)
+    """The answer to a request that ends with `error`."""
+    reason = printable(str(error)[:MAX_REASON])
+    log.log(log_level(request), "%s %s refused: %s", request.method, request.rel_url.raw_path, reason)
     response = json_response(error_body(error), error.status)
     if isinstance(error, QueueFull):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
+
+
+def printable(text: str) -> str:
+    """`text` without what begins a line of the log or moves a terminal's cursor."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 @web.middleware
@@ -70,7 +101,8 @@ async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
         headers={
             "Access-Control-Allow-Credentials": "true",
             "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
-            "Access-Control-Allow-Headers": "*",
+            # by name: browsers do not count Authorization among `*`
+            "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", "*"),
         }
     )
 
@@ -118,9 +150,9 @@ def given_key(request: web.Request) -> str:
 
 def is_known(given: str, keys: frozenset[str]) -> bool:
     """Whether `given` is one of `keys`, in a time that does not tell how much of one it matches."""
-    encoded = given.encode("utf-8", "surrogateescape")
-    return sum([hmac.compare_digest(encoded, key.encode()) for key in keys]) > 0
+    given_bytes, *key_bytes = (text.encode("utf-8", "surrogateescape") for text in (given, *keys))
+    return sum([hmac.compare_digest(given_bytes, key) for key in key_bytes]) > 0
 
 
-MIDDLEWARES = (errors, cors, loading, api_key)
+MIDDLEWARES = (log_requests, errors, cors, loading, api_key)
 """Outermost first."""

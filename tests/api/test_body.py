@@ -35,6 +35,16 @@ async def test_the_content_type_does_not_matter(client: Client) -> None:
         assert response.headers["Content-Type"] == "application/json; charset=utf-8"
 
 
+async def test_a_compressed_body_is_refused_and_the_next_request_works(client: Client) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    async with client.post("/tokenize", data=b"not even gzip", headers=headers) as response:
+        answer = await response.json()
+    assert response.status == 400
+    assert "compressed (gzip)" in answer["error"]["message"]
+    async with client.post("/tokenize", data=b'{"content": "a"}') as response:
+        assert response.status == 200
+
+
 async def test_a_body_that_announces_too_much_is_refused(start: Start) -> None:
     client = await start(max_body=100)
     async with client.post("/tokenize", data=b" " * 101) as response:

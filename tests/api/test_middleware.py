@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import traceback
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from llamahttp.api.middleware import errors
+from llamahttp.api.middleware import errors, is_known
 from llamahttp.api.sse import EventStream
 from llamahttp.api.state import STATE, ServerState
 from llamahttp.config import ServerConfig
@@ -31,10 +33,14 @@ async def test_a_wrong_method_is_405(client: Client, method: str, path: str, all
     assert allowed in response.headers["Allow"]
 
 
-async def test_an_unexpected_error_is_500_without_its_text(client: Client) -> None:
-    assert client.app is not None
-    client.app[STATE].engine.n_slots = "secret"  # type: ignore[union-attr,assignment]
-    answer = await post(client, "/completion", {"prompt": "a", "n_predict": 1}, 500)
+async def test_an_unexpected_error_is_500_without_its_text() -> None:
+    async def broken(request: web.Request) -> web.StreamResponse:
+        raise RuntimeError("secret")
+
+    app = web.Application(middlewares=[errors])
+    app.router.add_post("/", broken)
+    async with TestClient(TestServer(app)) as client:
+        answer = await post(client, "/", {}, 500)
     assert answer["error"]["type"] == "server_error"
     assert "secret" not in str(answer)
 
@@ -76,8 +82,12 @@ async def test_health_tells_when_the_engine_has_given_up(client: Client) -> None
     engine = client.app[STATE].engine
     assert engine is not None
     engine.failed = EngineError("the engine has stopped")
-    async with client.get("/health") as response:
-        assert (response.status, (await response.json())["error"]["message"]) == (500, "the engine has stopped")
+    n_frames = set()
+    for _ in range(3):
+        async with client.get("/health") as response:
+            assert (response.status, (await response.json())["error"]["message"]) == (500, "the engine has stopped")
+        n_frames.add(len(traceback.extract_tb(engine.failed.__traceback__)))
+    assert len(n_frames) == 1, "the error grows with every question"
 
 
 @pytest.mark.parametrize(
@@ -112,11 +122,16 @@ async def test_health_needs_no_key(start: Start, path: str) -> None:
 
 async def test_preflights_need_no_key(start: Start) -> None:
     client = await start(api_keys=frozenset({"key"}))
-    headers = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
+    headers = {
+        "Origin": "http://localhost:3000",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
     async with client.options("/v1/chat/completions", headers=headers) as response:
         assert response.status == 200
         assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
         assert "POST" in response.headers["Access-Control-Allow-Methods"]
+        assert response.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
 
 
 @pytest.mark.parametrize(
@@ -126,3 +141,34 @@ async def test_preflights_need_no_key(start: Start) -> None:
 async def test_only_local_pages_may_call(client: Client, origin: str, allowed: bool) -> None:
     async with client.get("/health", headers={"Origin": origin}) as response:
         assert ("Access-Control-Allow-Origin" in response.headers) is allowed
+
+
+def test_a_key_that_is_no_text_is_known_by_its_bytes() -> None:
+    assert is_known("k\udce9y", frozenset({"other", "k\udce9y"}))
+    assert not is_known("k\udce9", frozenset({"k\udce9y"}))
+
+
+# --- the log
+
+
+async def test_the_log_tells_why_a_request_was_refused_in_one_line(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "llamahttp")
+    body = {"messages": [{"role": "user", "content": "a"}], "tool_choice": "x\n\x1b[31m" + "y" * 10_000}
+    await post(client, "/v1/chat/completions", body, 400)
+    await post(client, "/tokenize", {})
+    refused, ended, served = [record.getMessage() for record in caplog.records if record.name.startswith("llamahttp")]
+    assert refused.startswith("POST /v1/chat/completions refused: Invalid tool_choice: x  [31myyy")
+    assert refused.isprintable() and len(refused) < 400
+    assert ended.startswith("POST /v1/chat/completions: 400 after ")
+    assert served.startswith("POST /tokenize: 200 after ")
+
+
+async def test_what_monitors_ask_all_day_is_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "llamahttp")
+    async with TestClient(TestServer(make_app(ServerState(ServerConfig())))) as client:
+        for path in ("/health", "/slots", "/no%0Asuch"):
+            async with client.get(path) as response:
+                assert response.status == 503
+    assert not [record for record in caplog.records if record.name.startswith("llamahttp")]

@@ -112,7 +112,7 @@ async def test_writing_to_a_client_that_has_gone_raises() -> None:
 
     app = web.Application()
     app.router.add_get("/", patient)
-    async with TestServer(app, handler_cancellation=True) as server:
+    async with TestServer(app) as server:
         _, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await asyncio.sleep(0.05)
