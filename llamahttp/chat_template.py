@@ -75,7 +75,7 @@ class ChatTemplate:
         """
         self.source = source
         self.name = name
-        self._bos, self._eos = bos, eos
+        self.bos, self.eos = bos, eos
         self._strip_bos, self._strip_eos = strip_bos, strip_eos
         self._clock = clock
         self._sandbox = Sandbox()
@@ -102,9 +102,9 @@ class ChatTemplate:
         messages = self._adapted(messages)
         prompt = self._render(messages, tools, add_generation_prompt, _variables(kwargs))
         if self._strip_bos:
-            prompt = prompt.removeprefix(self._bos)
-        if self._strip_eos and self._eos:
-            prompt = prompt.removesuffix(self._eos)
+            prompt = prompt.removeprefix(self.bos)
+        if self._strip_eos:
+            prompt = prompt.removesuffix(self.eos)
         return prompt
 
     def _render(
@@ -120,15 +120,17 @@ class ChatTemplate:
             "date_string": now.strftime("%d %b %Y"),
             **variables,
             "messages": messages,
-            "bos_token": self._bos,
-            "eos_token": self._eos,
+            "bos_token": self.bos,
+            "eos_token": self.eos,
         }
         if tools:
             inputs["tools"] = list(tools)
         if add_generation_prompt:
             inputs["add_generation_prompt"] = True
         try:
-            return self._sandbox.render(self._template, inputs)
+            prompt = self._sandbox.render(self._template, inputs)
+            # JSON within JSON, as the arguments of tool calls are, can hold halves of characters
+            return prompt.encode("utf-8", "replace").decode()
         except FAULTS as error:
             raise InvalidRequest(self._explain(error)) from error
 
@@ -226,7 +228,7 @@ def _with_object_arguments(call: Any) -> Any:
         case {"function": {"arguments": str(arguments)}}:
             try:
                 parsed = json.loads(arguments)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return call
             return call | {"function": call["function"] | {"arguments": parsed}}
     return call

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -271,8 +271,9 @@ def _replace_size(text: object, old: object, new: object, *_: object, **__: obje
     return len(text) + text.count(str(old)) * len(new)
 
 
-def _join_size(items: Iterable[object], separator: object = "", *_: object, **__: object) -> int:
-    return sum(len(str(separator)) + (len(item) if isinstance(item, str) else 1) for item in items)
+def _join_size(items: Collection[object], separator: object = "", *_: object, **__: object) -> int:
+    size = len(items) * (len(str(separator)) + 1)
+    return size if size > MAX_CHARS else size + sum(len(item) for item in items if isinstance(item, str))
 
 
 def _format_size(text: object, *_: object, **__: object) -> int:

@@ -230,6 +230,16 @@ def test_arguments_that_are_no_json_reach_the_template_as_they_are() -> None:
     assert template.render(calling('{"b":')).endswith('<call>weather "{\\"b\\":"</call>')
 
 
+@pytest.mark.parametrize(
+    ("arguments", "end"),
+    [('{"b": "\\ud800"}', '<call>weather {"b": "?"}</call>'), ("[" * 100_000, '[[["</call>')],
+    ids=["half a character", "nested too deep"],
+)
+def test_arguments_that_python_reads_but_cannot_send_on(arguments: str, end: str) -> None:
+    template = ChatTemplate(CALLS.replace("ARGUMENTS", "{{ call.function.arguments | tojson }}"))
+    assert template.render(calling(arguments)).endswith(end)
+
+
 def test_the_messages_given_are_not_changed() -> None:
     messages = calling('{"b":1}')
     ChatTemplate(CALLS.replace("ARGUMENTS", "{{ call.function.arguments | tojson }}")).render(messages)
