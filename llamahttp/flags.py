@@ -455,6 +455,8 @@ def _read_argv(argv: Sequence[str]) -> Iterator[Setting]:
                 yield flag, _checked(flag.parse, name, value)
             case Switch():
                 yield flag, name in flag.names
+            case Constant(target="show", value=what):
+                raise Show(what)
             case Constant(value=constant):
                 yield flag, constant
 
@@ -504,8 +506,6 @@ def _configure(settings: Sequence[Setting]) -> ServerConfig:
     """Apply settings in order: the last one wins, except that sets of API keys add up."""
     parts: dict[str, dict[str, Any]] = {"": {}, "engine": {}, "log": {}}
     for flag, value in settings:
-        if flag.target == "show":
-            raise Show(value)
         part, _, name = flag.target.rpartition(".")
         fields = parts[part]
         if isinstance(value, frozenset):

@@ -213,6 +213,11 @@ def test_help_and_version_are_asked_for() -> None:
             read(line)
 
 
+def test_help_comes_before_what_is_wrong_elsewhere() -> None:
+    with pytest.raises(Show, match="help"):
+        read("--help -m no.gguf", LLAMA_ARG_PORT="nonsense")
+
+
 def test_help_names_every_flag_once_and_every_variable() -> None:
     text = flags.help_text()
     for flag in FLAGS:
