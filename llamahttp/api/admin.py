@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from aiohttp import web
 
 from ..errors import NotSupported, Unavailable
@@ -16,14 +18,13 @@ async def health(http: web.Request) -> web.Response:
     """`ok` while the engine runs; its error once it has given up. Loading is answered by the middleware."""
     engine = http.app[STATE].require_engine()
     if engine.failed is not None:
-        raise engine.failed
+        raise engine.failed.with_traceback(None)  # else it would grow by its frames with every question
     return json_response({"status": "ok"})
 
 
 async def props(http: web.Request) -> web.Response:
     state = http.app[STATE]
     engine, template = state.require_engine(), state.require_template()
-    vocab = engine.vocab
     return json_response(
         {
             "default_generation_settings": {
@@ -43,18 +44,13 @@ async def props(http: web.Request) -> web.Response:
             "ui_settings": {},
             "chat_template": template.source,
             "chat_template_caps": template.caps.to_props(),
-            "bos_token": token_text(vocab.special_pieces, vocab.bos),
-            "eos_token": token_text(vocab.special_pieces, vocab.eos),
+            "bos_token": template.bos,
+            "eos_token": template.eos,
             "build_info": state.fingerprint,
             "is_sleeping": False,
             "cors_proxy_enabled": False,
         }
     )
-
-
-def token_text(pieces: object, id_token: int) -> str:
-    """The text of a special token; empty where the model has none."""
-    return pieces[id_token].decode("utf-8", "replace") if id_token >= 0 else ""  # type: ignore[index]
 
 
 async def change_props(http: web.Request) -> web.Response:
@@ -87,7 +83,7 @@ def show_slot(slot: SlotSnapshot) -> dict[str, object]:
     if slot.sampling is None:
         return shown
     values = NATIVE_TABLE.decode({})
-    values |= {name: getattr(slot.sampling, name) for name in values.keys() & SAMPLING_NAMES}
+    values |= {field.name: getattr(slot.sampling, field.name) for field in fields(slot.sampling)}
     values["n_predict"] = slot.n_predict
     next_token = {
         "has_next_token": slot.state is SlotState.GENERATING,
@@ -102,17 +98,3 @@ def show_slot(slot: SlotSnapshot) -> dict[str, object]:
         "params": fragments.generation_settings(values, slot.sampling, brief=True),
         "next_token": [next_token],
     }
-
-
-SAMPLING_NAMES = {
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "min_keep",
-    "repeat_last_n",
-    "repeat_penalty",
-    "frequency_penalty",
-    "presence_penalty",
-    "ignore_eos",
-}

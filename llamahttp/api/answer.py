@@ -42,7 +42,7 @@ class Answer:
         self.tail = b""
         """What surrounds the text in every chunk of this answer; the dialect's own."""
         self.has_begun = False
-        """A chunk has been sent; the dialect's own."""
+        """Its first tokens have been taken, and the dialect's opening was sent."""
         self.n_shown = 0
         """Tokens of `ids` that a chunk has shown."""
         self._assembler = TextAssembler(pieces, request.stop)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, NotSupported
 from .reasoning import CLOSE, open_thought
-from .schema import CHAT_TABLE
 
 if TYPE_CHECKING:
     from ..chat_template import ChatTemplate
@@ -28,9 +28,11 @@ class ChatPrompt:
     """Answers may begin with a thought."""
 
 
-def chat_prompt(body: dict[str, Any], template: ChatTemplate) -> ChatPrompt:
-    """Check a chat's body and render it. Raises InvalidRequest, and NotSupported for what is not there yet."""
-    values = CHAT_TABLE.decode(body)
+def chat_prompt(body: Mapping[str, Any], values: Mapping[str, Any], template: ChatTemplate) -> ChatPrompt:
+    """Check a chat and render it: `body` holds its messages, `values` is what `CHAT_TABLE` makes of the rest.
+
+    Raises InvalidRequest, and NotSupported for what is not there yet.
+    """
     check_format(values["response_format"])
     messages = read_messages(body)
     tools = read_tools(values["tools"])
@@ -51,7 +53,7 @@ def continued(text: str, message: dict[str, Any]) -> ChatPrompt:
     return ChatPrompt(text + prefill, prefill)
 
 
-def read_messages(body: dict[str, Any]) -> list[dict[str, Any]]:
+def read_messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The messages, a new list. Raises InvalidRequest for any that the API does not allow."""
     if "messages" not in body:
         raise InvalidRequest("'messages' is required")
@@ -128,7 +130,7 @@ def check_format(response_format: dict[str, Any]) -> None:
         raise InvalidRequest(f'response_format type must be one of "text" or "json_object", but got: {kind}')
 
 
-def read_continuation(values: dict[str, Any], messages: list[dict[str, Any]]) -> bool:
+def read_continuation(values: Mapping[str, Any], messages: list[dict[str, Any]]) -> bool:
     """Whether the answer continues the last message: when asked for, and always when it is the assistant's."""
     asked = values["continue_final_message"]
     if asked not in (None, False, True, "content", "reasoning_content"):
@@ -147,7 +149,7 @@ def read_continuation(values: dict[str, Any], messages: list[dict[str, Any]]) ->
     return True
 
 
-def template_kwargs(values: dict[str, Any]) -> dict[str, Any]:
+def template_kwargs(values: Mapping[str, Any]) -> dict[str, Any]:
     """Variables for the template. The reasoning effort `none` is a switch, any other a variable."""
     kwargs = dict(values["chat_template_kwargs"])
     effort = values["reasoning_effort"]

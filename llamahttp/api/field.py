@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ class Field:
     aliases: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+    """Limits of a number; of a list `high` is the most entries."""
     soft: bool = False
     """Values outside the limits are moved to the limit; otherwise they are refused."""
     one_of: tuple[str, ...] = ()
@@ -142,10 +143,15 @@ def _integer(field: Field, name: str, value: object) -> int:
 def _number(field: Field, name: str, value: object) -> float:
     if not isinstance(value, int | float):
         raise wrong_type(name, "number", value)
-    result = float(_limited(field, name, float(min(max(value, -1e308), 1e308))))
+    result = float(_limited(field, name, _as_float(value)))
     if abs(result) > FLOAT32_MAX:
-        raise InvalidRequest(f"Field '{name}': Value must be finite, but got {value:g}")
+        raise InvalidRequest(f"Field '{name}': Value must be finite, but got {result:g}")
     return result
+
+
+def _as_float(value: int | float) -> float:
+    """A JSON number; a whole one may be larger than any float."""
+    return float(min(max(value, -1e308), 1e308))
 
 
 def _boolean(field: Field, name: str, value: object) -> bool:
@@ -163,10 +169,16 @@ def _string(field: Field, name: str, value: object) -> str:
 def _strings(field: Field, name: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise wrong_type(name, "array of strings", value)
+    _check_length(field, name, value)
     for item in value:
         if not isinstance(item, str):
             raise wrong_type(name, "array of strings", item)
     return tuple(value)
+
+
+def _check_length(field: Field, name: str, entries: Sized) -> None:
+    if field.high is not None and len(entries) > field.high:
+        raise InvalidRequest(f"Field '{name}': at most {field.high} entries are allowed, but got {len(entries)}")
 
 
 def _names(field: Field, name: str, value: object) -> str | tuple[str, ...]:
@@ -200,6 +212,7 @@ def _bias(field: Field, name: str, value: object) -> tuple[Bias, ...]:
             pairs = [(_token_id(key), bias) for key, bias in value.items()]
         case _:
             raise wrong_type(name, "array or object", value)
+    _check_length(field, name, pairs)
     entries: list[Bias] = []
     for token, bias in pairs:
         if not isinstance(token, int | str) or isinstance(token, bool):
@@ -207,7 +220,7 @@ def _bias(field: Field, name: str, value: object) -> tuple[Bias, ...]:
         if bias is False:
             entries.append((token, -math.inf))
         elif isinstance(bias, int | float) and bias is not True:
-            entries.append((token, float(bias)))
+            entries.append((token, _as_float(bias)))
     return tuple(entries)
 
 

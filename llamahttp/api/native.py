@@ -11,11 +11,19 @@ from ..errors import InvalidRequest
 from ..task import PromptProgress
 from . import fragments
 from .answer import Answer
-from .body import encode, json_response, json_type, read_object
+from .body import encode, json_response, read_object
 from .chat import chat_prompt
 from .completion import Prompt, respond
+from .field import out_of_range, wrong_type
 from .prompt import token_ids, tokenize_mixed, tokenize_prompts
-from .schema import NATIVE_TABLE, CompletionRequest, completion_request
+from .schema import (
+    CHAT_TABLE,
+    DETOKENIZE_TABLE,
+    NATIVE_TABLE,
+    TOKENIZE_TABLE,
+    CompletionRequest,
+    completion_request,
+)
 from .sse import event
 from .state import STATE, ServerState
 
@@ -136,39 +144,35 @@ async def completion(http: web.Request) -> web.StreamResponse:
     engine = state.require_engine()
     body = await read_object(http, state.config.max_body)
     request = completion_request(NATIVE_TABLE, body, n_slots=engine.n_slots, n_predict=state.config.n_predict)
-    prompts = await read_prompts(state, body, echo=request.echo)
+    prompts = await read_prompts(state, body, request)
     return await respond(http, engine, request, prompts, NativeDialect(state, request, prompts))
 
 
-async def read_prompts(state: ServerState, body: dict[str, object], *, echo: bool) -> list[Prompt]:
+async def read_prompts(state: ServerState, body: dict[str, object], request: CompletionRequest) -> list[Prompt]:
     """The prompts of a body as tokens; with `echo` their answers begin with their text."""
     engine = state.require_engine()
     if "prompt" not in body:
         raise InvalidRequest("'prompt' is required")
-    tokens = await tokenize_prompts(engine, body["prompt"])
-    return [Prompt(ids, engine.detokenize(ids, special=False) if echo else "") for ids in tokens]
+    tokens = await tokenize_prompts(engine, body["prompt"], request.n_cmpl)
+    return [Prompt(ids, engine.detokenize(ids, special=False) if request.echo else "") for ids in tokens]
 
 
 async def tokenize(http: web.Request) -> web.Response:
     state = http.app[STATE]
     engine = state.require_engine()
-    body = await read_object(http, state.config.max_body)
-    content = body.get("content")
-    if content is None:
-        return json_response({"tokens": []})
+    values = TOKENIZE_TABLE.decode(await read_object(http, state.config.max_body))
+    content = values["content"]
     if not isinstance(content, str | list):
-        raise InvalidRequest(f"Field 'content': type must be string or array, but is {json_type(content)}")
+        raise wrong_type("content", "string or array", content)
     ids = await tokenize_mixed(
-        engine,
-        content,
-        add_special=read_flag(body, "add_special", False),
-        parse_special=read_flag(body, "parse_special", True),
+        engine, content, add_special=values["add_special"], parse_special=values["parse_special"]
     )
-    if not read_flag(body, "with_pieces", False):
-        return json_response({"tokens": ids.tolist()})
-    check_ids(ids.tolist(), engine.vocab.n_tokens)
+    tokens = ids.tolist()
+    if not values["with_pieces"]:
+        return json_response({"tokens": tokens})
+    check_ids("content", tokens, engine.vocab.n_tokens)
     pieces = engine.vocab.special_pieces
-    return json_response({"tokens": [{"id": i, "piece": show_piece(pieces[i])} for i in ids.tolist()]})
+    return json_response({"tokens": [{"id": i, "piece": show_piece(pieces[i])} for i in tokens]})
 
 
 def show_piece(piece: bytes) -> str | list[int]:
@@ -182,35 +186,21 @@ def show_piece(piece: bytes) -> str | list[int]:
 async def detokenize(http: web.Request) -> web.Response:
     state = http.app[STATE]
     engine = state.require_engine()
-    body = await read_object(http, state.config.max_body)
-    tokens = body.get("tokens")
-    if tokens is None:
-        return json_response({"content": ""})
-    if not isinstance(tokens, list):
-        raise InvalidRequest(f"Field 'tokens': type must be array, but is {json_type(tokens)}")
-    check_ids(tokens, engine.vocab.n_tokens)
+    tokens = DETOKENIZE_TABLE.decode(await read_object(http, state.config.max_body))["tokens"]
+    check_ids("tokens", tokens, engine.vocab.n_tokens)
     return json_response({"content": engine.detokenize(token_ids(tokens))})
 
 
-def check_ids(tokens: Sequence[object], n_vocab: int) -> None:
-    """Raises InvalidRequest for anything but ids of the vocabulary."""
+def check_ids(name: str, tokens: Sequence[object], n_vocab: int) -> None:
+    """Raises InvalidRequest for anything but ids of the vocabulary; `name` is what the client called the list."""
     for token in tokens:
         if not isinstance(token, int) or isinstance(token, bool):
-            raise InvalidRequest(f"Field 'tokens': type must be array of numbers, but holds {json_type(token)}")
+            raise wrong_type(name, "array of numbers", token)
         if not 0 <= token < n_vocab:
-            raise InvalidRequest(f"Field 'tokens': Value must be between 0 <= value < {n_vocab}, but got {token}")
+            raise out_of_range(name, 0, n_vocab - 1, token)
 
 
 async def apply_template(http: web.Request) -> web.Response:
     state = http.app[STATE]
     body = await read_object(http, state.config.max_body)
-    return json_response({"prompt": chat_prompt(body, state.require_template()).text})
-
-
-def read_flag(body: dict[str, object], name: str, default: bool) -> bool:
-    value = body.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise InvalidRequest(f"Field '{name}': type must be boolean, but is {json_type(value)}")
-    return value
+    return json_response({"prompt": chat_prompt(body, CHAT_TABLE.decode(body), state.require_template()).text})

@@ -18,7 +18,7 @@ from .body import encode, json_response, read_object
 from .chat import ChatPrompt, chat_prompt
 from .completion import Prompt, respond
 from .native import read_prompts
-from .prompt import tokenize_text
+from .prompt import tokenize_prompt
 from .reasoning import ReasoningSplitter
 from .schema import CHAT_TABLE, TEXT_TABLE, CompletionRequest, completion_request
 from .sse import DONE, event
@@ -253,7 +253,7 @@ async def text_completion(http: web.Request) -> web.StreamResponse:
     body = await read_object(http, state.config.max_body)
     request = completion_request(TEXT_TABLE, body, n_slots=engine.n_slots, n_predict=state.config.n_predict)
     check_text_values(request.values)
-    prompts = await read_prompts(state, body, echo=request.echo)
+    prompts = await read_prompts(state, body, request)
     return await respond(http, engine, request, prompts, TextDialect(state, request))
 
 
@@ -270,8 +270,8 @@ async def chat_completion(http: web.Request) -> web.StreamResponse:
     engine = state.require_engine()
     body = await read_object(http, state.config.max_body)
     request = completion_request(CHAT_TABLE, body, n_slots=engine.n_slots, n_predict=state.config.n_predict)
-    chat = chat_prompt(body, state.require_template())
-    tokens = await tokenize_text(engine, chat.text)
+    chat = chat_prompt(body, request.values, state.require_template())
+    tokens = await tokenize_prompt(engine, chat.text)
     prompt = Prompt(tokens, answer_prefix(request, chat))
     return await respond(http, engine, request, [prompt], ChatDialect(state, request, chat))
 
@@ -286,8 +286,11 @@ def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
 async def models(http: web.Request) -> web.Response:
     """The one model, in Ollama's and in OpenAI's shape."""
     state = http.app[STATE]
-    engine = state.require_engine()
-    name, info = state.model_name, engine.info
+    return json_response({"models": [ollama_model(state)], "object": "list", "data": [openai_model(state)]})
+
+
+def ollama_model(state: ServerState) -> dict[str, object]:
+    name = state.model_name
     details = {
         "parent_model": "",
         "format": "gguf",
@@ -296,7 +299,7 @@ async def models(http: web.Request) -> web.Response:
         "parameter_size": "",
         "quantization_level": "",
     }
-    ollama = {
+    return {
         "name": name,
         "model": name,
         "modified_at": "",
@@ -309,6 +312,11 @@ async def models(http: web.Request) -> web.Response:
         "parameters": "",
         "details": details,
     }
+
+
+def openai_model(state: ServerState) -> dict[str, object]:
+    engine = state.require_engine()
+    name, info = state.model_name, engine.info
     meta = {
         "vocab_type": info.vocab_type,
         "n_vocab": info.n_vocab,
@@ -319,7 +327,7 @@ async def models(http: web.Request) -> web.Response:
         "size": info.n_bytes,
         "ftype": info.ftype,
     }
-    model = {
+    return {
         "id": name,
         "aliases": [name],
         "tags": [],
@@ -328,4 +336,3 @@ async def models(http: web.Request) -> web.Response:
         "owned_by": "llamacpp",
         "meta": meta,
     }
-    return json_response({"models": [ollama], "object": "list", "data": [model]})

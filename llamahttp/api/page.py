@@ -6,8 +6,6 @@ from pathlib import Path
 
 from aiohttp import web
 
-from ..errors import NotFound
-
 ASSETS = Path(__file__).parent.parent / "assets"
 FILES = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
 """What is served without an API key, by path."""
@@ -25,7 +23,4 @@ HEADERS = {
 
 async def page(http: web.Request) -> web.StreamResponse:
     """One of `FILES`; the browser asks again each time, and gets 304 while the file is the same."""
-    path = ASSETS / FILES[http.path]
-    if not path.is_file():
-        raise NotFound("File Not Found")
-    return web.FileResponse(path, headers=HEADERS)
+    return web.FileResponse(ASSETS / FILES[http.path], headers=HEADERS)

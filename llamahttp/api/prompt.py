@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,32 +32,20 @@ def split_prompts(value: object) -> list[object]:
     return [value] if any(isinstance(item, int | float) for item in value) else value
 
 
-async def tokenize_prompts(engine: Engine, value: object) -> list[NDArray[np.int32]]:
-    """Token ids of each prompt, int32[n_prompt]. Raises InvalidRequest, and ContextExceeded for lists that are too
-    long by their length alone."""
-    prompts = split_prompts(value)
-    most = engine.config.queue_size
-    if len(prompts) > most:
-        raise InvalidRequest(f'"prompt" holds {len(prompts)} prompts, but at most {most} can wait at once')
-    return [await tokenize_prompt(engine, prompt) for prompt in prompts]
+async def tokenize_prompts(engine: Engine, value: object, n_cmpl: int = 1) -> list[NDArray[np.int32]]:
+    """Token ids of each prompt, int32[n_prompt]; each is to have `n_cmpl` answers.
 
-
-async def tokenize_text(engine: Engine, text: str) -> NDArray[np.int32]:
-    """Token ids of a prompt given as text.
-
-    Raises ContextExceeded, with the least number of tokens that it can have, for one that is far too long:
-    tokenizing 20 MB, only to refuse it, would take 20 seconds of a core.
+    Raises InvalidRequest, and ContextExceeded for a prompt that cannot fit.
     """
-    if len(text) > HUGE_TEXT:
-        n_least = len(text) // longest_piece(engine.vocab)
-        if n_least > engine.n_ctx_slot:
-            raise ContextExceeded(n_least, engine.n_ctx_slot)
-    return await engine.tokenize(text)
-
-
-def longest_piece(vocab: Vocab) -> int:
-    """Bytes of the longest token; no token is more characters of a text. Takes milliseconds."""
-    return max(1, *map(len, vocab.special_pieces))
+    prompts = split_prompts(value)
+    n_answers, most = len(prompts) * n_cmpl, engine.config.queue_size
+    if n_answers > most:
+        raise InvalidRequest(f'"prompt" asks for {n_answers} answers, but at most {most} can wait at once')
+    tokens = []
+    for prompt in prompts:
+        tokens.append(await tokenize_prompt(engine, prompt))
+        await asyncio.sleep(0)  # many short texts would hold up everybody else
+    return tokens
 
 
 async def tokenize_prompt(engine: Engine, value: object) -> NDArray[np.int32]:
@@ -64,14 +53,30 @@ async def tokenize_prompt(engine: Engine, value: object) -> NDArray[np.int32]:
     match value:
         case {"multimodal_data": _}:
             raise NotSupported("Multimodal data provided, but this server does not support multimodal requests.")
-        case str():
-            return await tokenize_text(engine, value)
         case {"prompt_string": str() | list() as inner}:
             return await tokenize_prompt(engine, inner)
-        case list():
+        case str() | list():
+            check_can_fit(engine, value)
             return await tokenize_mixed(engine, value, add_special=True, parse_special=True)
         case _:
             raise InvalidRequest(FORMS)
+
+
+def check_can_fit(engine: Engine, prompt: str | list[object]) -> None:
+    """Raises ContextExceeded, with the least number of tokens that it can have, for a prompt that is far too long:
+    tokenizing 20 MB, only to refuse it, would take 20 seconds of a core."""
+    parts = [prompt] if isinstance(prompt, str) else prompt
+    n_chars = sum(len(part) for part in parts if isinstance(part, str))
+    n_least = sum(isinstance(part, int) for part in parts)
+    if n_chars > HUGE_TEXT:
+        n_least += n_chars // longest_piece(engine.vocab)
+    if n_least > engine.n_ctx_slot:
+        raise ContextExceeded(n_least, engine.n_ctx_slot)
+
+
+def longest_piece(vocab: Vocab) -> int:
+    """Bytes of the longest token; no token is more characters of a text. Takes milliseconds."""
+    return max(map(len, vocab.special_pieces))
 
 
 async def tokenize_mixed(engine: Engine, value: object, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
@@ -80,8 +85,6 @@ async def tokenize_mixed(engine: Engine, value: object, *, add_special: bool, pa
         return await engine.tokenize(value, add_special=add_special, parse_special=parse_special)
     if not isinstance(value, list):
         raise InvalidRequest(FORMS)
-    if value and len(value) > engine.n_ctx_slot and isinstance(value[0], int):
-        raise ContextExceeded(len(value), engine.n_ctx_slot)
     parts: list[NDArray[np.int32]] = []
     ids: list[Any] = []
     for i, item in enumerate(value):
@@ -91,6 +94,7 @@ async def tokenize_mixed(engine: Engine, value: object, *, add_special: bool, pa
                 await engine.tokenize(item, add_special=add_special and i == 0, parse_special=parse_special),
             ]
             ids = []
+            await asyncio.sleep(0)  # many short texts would hold up everybody else
         elif isinstance(item, int) and not isinstance(item, bool):
             ids.append(item)
         else:

@@ -16,6 +16,9 @@ from .field import FLOAT32_MAX, INT32_MAX, Bias, Field, Kind, Table, out_of_rang
 
 SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
 SAMPLER_CODES = "edskypmxt"
+MAX_STOPS = 256
+"""Stop strings of a request: each is looked for in every token's text, on the event loop."""
+MAX_BIASES = 100_000
 REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 
 
@@ -47,7 +50,7 @@ COMPLETION: tuple[Field, ...] = (
         "Answers to generate for each prompt; at most the number of slots.",
         aliases=("n",),
     ),
-    Field("stop", Kind.STOP, (), "Texts that end the answer; they are not part of it."),
+    Field("stop", Kind.STOP, (), "Texts that end the answer; they are not part of it.", high=MAX_STOPS),
     Field(
         "t_max_predict_ms",
         Kind.INTEGER,
@@ -131,7 +134,7 @@ COMPLETION: tuple[Field, ...] = (
     Field("repeat_penalty", Kind.NUMBER, 1.0, "Divides the logits of repeated tokens; 1 is off."),
     Field("frequency_penalty", Kind.NUMBER, 0.0, "Taken from a token's logit for each time it was used."),
     Field("presence_penalty", Kind.NUMBER, 0.0, "Taken from a token's logit once it was used."),
-    Field("logit_bias", Kind.BIAS, (), "Added to logits; `false` forbids. Tokens by id, or by text."),
+    Field("logit_bias", Kind.BIAS, (), "Added to logits; `false` forbids. Tokens by id, or by text.", high=MAX_BIASES),
     Field("ignore_eos", Kind.BOOLEAN, False, "Never choose a token that ends the answer."),
     Field(
         "n_probs",
@@ -238,10 +241,22 @@ CHAT: tuple[Field, ...] = (
 )
 """Further parameters of `/v1/chat/completions`; `logprobs` is a boolean there."""
 
+TOKENIZE: tuple[Field, ...] = (
+    Field("content", Kind.ANY, [], "A text, or a list of texts and token ids."),
+    Field("add_special", Kind.BOOLEAN, False, "Add the tokens that the model wants at the beginning and the end."),
+    Field("parse_special", Kind.BOOLEAN, True, "Read `<|im_start|>` and the like as the tokens they name."),
+    Field("with_pieces", Kind.BOOLEAN, False, "Also give each token's text, or its bytes where they are no text."),
+)
+"""Parameters of `/tokenize`."""
+
+DETOKENIZE: tuple[Field, ...] = (Field("tokens", Kind.ARRAY, [], "Token ids."),)
+"""Parameters of `/detokenize`."""
 
 NATIVE_TABLE = Table(COMPLETION)
 TEXT_TABLE = Table((*COMPLETION, *TEXT))
 CHAT_TABLE = Table((*COMPLETION, *CHAT))
+TOKENIZE_TABLE = Table(TOKENIZE)
+DETOKENIZE_TABLE = Table(DETOKENIZE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,14 @@ async def start() -> AsyncIterator[Start]:
     """Start a server over `decoder` with fields of ServerConfig; more than one a test is fine."""
     clients: list[Client] = []
 
-    async def start_one(decoder: FakeDecoder | None = None, template: str = CHATML, **config: Any) -> Client:
+    async def start_one(
+        decoder: FakeDecoder | None = None, template: str = CHATML, queue_size: int = 1024, **config: Any
+    ) -> Client:
         state = ServerState(ServerConfig(engine=EngineConfig(), **config))
-        state.engine = fake_engine(decoder)
-        state.template = ChatTemplate(template)
-        server = TestServer(make_app(state), handler_cancellation=True)
+        state.engine = fake_engine(decoder, queue_size=queue_size)
+        state.template = ChatTemplate(template, eos="<eos>")
+        server = TestServer(make_app(state))
+        await server.start_server(auto_decompress=False)
         clients.append(TestClient(server))
         await clients[-1].start_server()
         return clients[-1]

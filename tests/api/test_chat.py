@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from llamahttp.api.chat import ChatPrompt, chat_prompt
+from llamahttp.api.schema import CHAT_TABLE
 from llamahttp.chat_template import CHATML, ChatTemplate
 from llamahttp.errors import InvalidRequest, LlamaHTTPError, NotSupported
 
@@ -14,7 +15,8 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {}}}
 
 
 def render(template: str = CHATML, **body: Any) -> ChatPrompt:
-    return chat_prompt({"messages": [USER]} | body, ChatTemplate(template))
+    body = {"messages": [USER]} | body
+    return chat_prompt(body, CHAT_TABLE.decode(body), ChatTemplate(template))
 
 
 def test_the_prompt_ends_with_the_beginning_of_an_answer() -> None:
@@ -103,7 +105,7 @@ def test_bad_chats(body: dict[str, object], error: type[LlamaHTTPError], message
 
 def test_messages_are_required() -> None:
     with pytest.raises(InvalidRequest, match="'messages' is required"):
-        chat_prompt({}, ChatTemplate(CHATML))
+        chat_prompt({}, CHAT_TABLE.decode({}), ChatTemplate(CHATML))
 
 
 @pytest.mark.parametrize(

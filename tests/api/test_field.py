@@ -14,8 +14,8 @@ TABLE = Table(
         Field("decay", Kind.NUMBER, 0.9, "", low=0.0, high=0.99),
         Field("flag", Kind.BOOLEAN, False, ""),
         Field("words", Kind.STRINGS, (), ""),
-        Field("stop", Kind.STOP, (), ""),
-        Field("bias", Kind.BIAS, (), ""),
+        Field("stop", Kind.STOP, (), "", high=3),
+        Field("bias", Kind.BIAS, (), "", high=6),
         Field("order", Kind.NAMES, (), ""),
         Field("shape", Kind.OBJECT, {}, ""),
         Field("colour", Kind.STRING, "red", "", one_of=("red", "green")),
@@ -45,6 +45,8 @@ TABLE = Table(
         ({"magic": 0}, "magic", 0),
         ({"bias": [[5, 1], ["hi", -2.5], [6, False]]}, "bias", ((5, 1.0), ("hi", -2.5), (6, -math.inf))),
         ({"bias": {"5": 1, "-7": 2, "hi": False}}, "bias", ((5, 1.0), (-7, 2.0), ("hi", -math.inf))),
+        ({"bias": [[5, 10**400], [6, -(10**400)]]}, "bias", ((5, 1e308), (6, -1e308))),
+        ({"share": 10**400}, "share", 1.0),
         ({"bias": [[5], [5, True], [5, "x"], [True, 1], 7, [None, 1]]}, "bias", ()),
         ({"unknown": object()}, "count", -1),
     ],
@@ -66,6 +68,8 @@ def test_values_are_read(body: dict[str, object], name: str, value: object) -> N
         ({"flag": 1}, "Field 'flag': type must be boolean, but is number"),
         ({"words": ["a", 1]}, "Field 'words': type must be array of strings, but is number"),
         ({"stop": 5}, "Field 'stop': type must be array of strings, but is number"),
+        ({"stop": ["a"] * 4}, "Field 'stop': at most 3 entries are allowed, but got 4"),
+        ({"bias": [[5, 1]] * 7}, "Field 'bias': at most 6 entries are allowed, but got 7"),
         ({"bias": 5}, "Field 'bias': type must be array or object, but is number"),
         ({"shape": "x"}, "Field 'shape': type must be object, but is string"),
         ({"colour": "blue"}, "Field 'colour': Value must be one of red, green, but got blue"),
@@ -82,10 +86,11 @@ def test_a_value_that_needs_a_missing_feature_is_not_ignored() -> None:
         TABLE.decode({"magic": 1})
 
 
-def test_numbers_too_large_for_the_library_are_refused() -> None:
+@pytest.mark.parametrize("value", [1e39, 10**39, 10**400, -(10**400)])
+def test_numbers_too_large_for_the_library_are_refused(value: float) -> None:
     table = Table([Field("penalty", Kind.NUMBER, 0.0, "")])
     with pytest.raises(InvalidRequest, match="must be finite"):
-        table.decode({"penalty": 1e39})
+        table.decode({"penalty": value})
     assert table.decode({"penalty": -3})["penalty"] == -3.0
 
 

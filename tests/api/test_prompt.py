@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from llamahttp.api.prompt import HUGE_TEXT, split_prompts, tokenize_prompts, tokenize_text
+from llamahttp.api.prompt import HUGE_TEXT, check_can_fit, split_prompts, tokenize_prompts
 from llamahttp.engine import Engine
 from llamahttp.errors import ContextExceeded
-from tests.fakes import FakeVocab, fake_engine
+from tests.fakes import fake_engine
 
 
 @pytest.fixture
@@ -45,12 +45,18 @@ async def test_every_form_becomes_tokens(engine: Engine, value: object, tokens: 
     assert [ids.tolist() for ids in await tokenize_prompts(engine, value)] == tokens
 
 
-async def test_a_text_that_cannot_fit_is_not_tokenized(engine: Engine) -> None:
-    class NeverTokenizes(FakeVocab):
-        def tokenize(self, text: object, **_: object) -> object:  # type: ignore[override]
-            raise AssertionError("20 MB would be tokenized")
-
-    engine.vocab = NeverTokenizes()  # type: ignore[assignment]
+@pytest.mark.parametrize(
+    ("prompt", "n_least"),
+    [
+        ("x" * HUGE_TEXT * 20, HUGE_TEXT * 20 // len(b"<eos>")),
+        (["x" * HUGE_TEXT, 7, "y"], (HUGE_TEXT + 1) // len(b"<eos>") + 1),
+        ([7] * 5000, 5000),
+    ],
+    ids=["text", "mixed", "ids"],
+)
+async def test_a_prompt_that_cannot_fit_is_known_without_tokenizing(
+    engine: Engine, prompt: str | list[object], n_least: int
+) -> None:
     with pytest.raises(ContextExceeded) as caught:
-        await tokenize_text(engine, "x" * HUGE_TEXT * 20)
-    assert caught.value.n_prompt == HUGE_TEXT * 20 // len(b"<eos>")
+        check_can_fit(engine, prompt)
+    assert caught.value.n_prompt == n_least
