@@ -7,7 +7,6 @@ const element = (id) => document.getElementById(id);
 let messages = []; // {role, content} as the API wants them
 let running = null; // AbortController of the answer that is being written
 let ready = false;
-let templateOpensThought = false; // <think> ends the prompt, so that answers only close it; learned from an answer
 
 class ServerError extends Error {
   constructor(status, message) {
@@ -132,7 +131,7 @@ function addMessage(role) {
       part(".thought").hidden = !thought;
       part(".thought").open ||= Boolean(thought) && !closed && !answer;
       fill(part(".thought .body"), thought);
-      fill(part(".answer"), answer);
+      fill(part(".answer"), answer.trimStart());
     },
     foldThought: () => (part(".thought").open = false),
     showError(text) {
@@ -166,18 +165,6 @@ function costText(timings) {
   return parts.join(" · ");
 }
 
-/** Splits what was written so far at the thinking tags. */
-function split(written) {
-  const opening = /^\s*<think>/.exec(written.content);
-  const start = opening ? opening[0].length : 0;
-  const end = written.content.indexOf("</think>");
-  const hasThought = opening || end >= 0 || (written.startsInThought && !written.thought);
-  if (!hasThought) return { thought: written.thought.trim(), answer: written.content.trimStart() };
-  const thought = written.content.slice(start, end < 0 ? undefined : end).trim();
-  const answer = end < 0 ? "" : written.content.slice(end + "</think>".length).trimStart();
-  return { thought: written.thought + thought, answer };
-}
-
 // --- a turn ---
 
 async function send() {
@@ -209,17 +196,16 @@ async function send() {
 /** Streams the answer to `history` into a message and adds it. Returns the error that ended it, if one did. */
 async function answerInto(message, history) {
   const canThink = !element("thinking").hidden;
-  const thinks = canThink && element("think").checked;
-  const written = { content: "", thought: "", startsInThought: thinks && templateOpensThought };
+  const written = { thought: "", answer: "" };
   const body = { messages: history, stream: true };
-  if (canThink) body.chat_template_kwargs = { enable_thinking: thinks };
-  const paint = painter(() => message.show(split(written), false));
+  if (canThink) body.chat_template_kwargs = { enable_thinking: element("think").checked };
+  const paint = painter(() => message.show(written, false));
   message.setBusy(true);
   let failure = null;
   try {
     for await (const event of events(await complete(body, running.signal))) {
       const delta = event.choices?.[0]?.delta;
-      written.content += delta?.content ?? "";
+      written.answer += delta?.content ?? "";
       written.thought += delta?.reasoning_content ?? "";
       if (event.timings) message.showCost(event.timings);
       paint();
@@ -234,11 +220,9 @@ async function answerInto(message, history) {
 
 /** Shows the whole answer and adds it to `history`; a question that got none is forgotten, it may be what failed. */
 function finish(message, written, history) {
-  const parts = split(written);
-  if (written.content.includes("</think>") && !written.content.includes("<think>")) templateOpensThought = true;
-  message.show(parts, true);
-  if (parts.answer) message.foldThought();
-  if (written.content || written.thought) history.push({ role: "assistant", content: parts.answer });
+  message.show(written, true);
+  if (written.answer) message.foldThought();
+  if (written.answer || written.thought) history.push({ role: "assistant", content: written.answer });
   else history.pop();
 }
 
