@@ -1,6 +1,7 @@
 """The command `llamahttp` over a fake engine, for tests of the process: `python fake_server.py [--llama-server-flags]`.
 
-Variables: FAKE_LOAD_S seconds of loading, FAKE_STEP_S seconds a step, FAKE_ERROR an error that loading ends with.
+Variables: FAKE_LOAD_S seconds of loading, FAKE_STEP_S seconds a step, FAKE_TOKENIZE_S seconds to tokenize a long text,
+FAKE_ERROR an error that loading ends with.
 """
 
 from __future__ import annotations
@@ -11,12 +12,23 @@ import sys
 import time
 from collections.abc import Callable
 
-from fakes import FakeDecoder, fake_engine
+import numpy as np
+from fakes import FakeDecoder, FakeVocab, fake_engine
+from numpy.typing import NDArray
 
 from llamahttp import app, flags, log
 from llamahttp.config import EngineConfig
-from llamahttp.engine import Engine
+from llamahttp.engine import LONG_TEXT, Engine
 from llamahttp.errors import ModelError
+
+
+class SlowVocab(FakeVocab):
+    """Takes its time for texts that are tokenized off the event loop."""
+
+    def tokenize(self, text: str | bytes, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
+        if len(text) > LONG_TEXT:
+            time.sleep(float(os.environ.get("FAKE_TOKENIZE_S", "0")))
+        return super().tokenize(text, add_special=add_special, parse_special=parse_special)
 
 
 async def open_engine(config: EngineConfig, on_progress: Callable[[float], None]) -> Engine:
@@ -28,7 +40,7 @@ async def open_engine(config: EngineConfig, on_progress: Callable[[float], None]
         raise ModelError(error)
     decoder = FakeDecoder(n_ctx=1 << 20)
     decoder.step_seconds = float(os.environ.get("FAKE_STEP_S", "0.01"))
-    return fake_engine(decoder)
+    return fake_engine(decoder, vocab=SlowVocab())
 
 
 def main() -> int:

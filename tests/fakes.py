@@ -200,14 +200,18 @@ INFO = ModelInfo(
 
 
 def fake_engine(
-    decoder: FakeDecoder | None = None, *, samplers: FakeSamplerFactory | None = None, queue_size: int = 1024
+    decoder: FakeDecoder | None = None,
+    *,
+    vocab: FakeVocab | None = None,
+    samplers: FakeSamplerFactory | None = None,
+    queue_size: int = 1024,
 ) -> Engine:
     """A real Engine over fakes; call it on the event loop that uses it, and await `close`."""
     decoder = decoder or FakeDecoder()
     return Engine(
         EngineConfig(queue_size=queue_size),
         INFO,
-        FakeVocab(),
+        vocab or FakeVocab(),
         decoder,
         samplers or FakeSamplerFactory(),
         n_slots=decoder.n_seq_max,

@@ -195,6 +195,18 @@ async def test_a_step_that_takes_long_does_not_hold_the_server_up() -> None:
         assert server.end()[0] == 0
 
 
+async def test_a_long_text_does_not_hold_the_server_up() -> None:
+    with Server(FAKE, [*ANY_PORT], {"FAKE_TOKENIZE_S": "5"}) as server:
+        url = server.ready()
+        async with aiohttp.ClientSession() as session:
+            request = asyncio.create_task(session.post(f"{url}/tokenize", json={"content": "x" * 5000}))
+            await asyncio.sleep(0.5)
+            assert await asyncio.to_thread(server.interrupt) < 2
+            with pytest.raises(aiohttp.ClientError):
+                await request
+        assert server.end()[0] == 0
+
+
 def test_a_signal_while_loading_stops_at_once() -> None:
     with Server(FAKE, [*ANY_PORT], {"FAKE_LOAD_S": "30"}) as server:
         server.listening()
@@ -205,13 +217,18 @@ def test_a_signal_while_loading_stops_at_once() -> None:
     assert "Traceback" not in err
 
 
-def test_a_second_signal_ends_it_at_once() -> None:
-    with Server(FAKE, [*ANY_PORT]) as server:
+async def test_a_second_signal_ends_it_at_once() -> None:
+    with Server(FAKE, [*ANY_PORT], {"FAKE_STEP_S": "5"}) as server:
         url = server.ready()
-        assert get(f"{url}/health")[0] == 200
-        server.send_signal(signal.SIGINT)
-        server.send_signal(signal.SIGTERM)
-        assert server.end()[0] in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+        async with aiohttp.ClientSession() as session:
+            request = asyncio.create_task(open_stream(session, url))
+            await asyncio.sleep(0.5)
+            server.send_signal(signal.SIGINT)
+            await asyncio.to_thread(server.read_until, "stopping")
+            server.send_signal(signal.SIGTERM)
+            assert (await asyncio.to_thread(server.end))[0] == 128 + signal.SIGTERM
+            with pytest.raises(aiohttp.ClientError):
+                await request
 
 
 async def open_stream(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:
