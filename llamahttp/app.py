@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from . import api, listen, terminal
 from .api.middleware import MIDDLEWARES
@@ -155,7 +156,7 @@ async def _serve(app: web.Application, sockets: Sequence[socket.socket], began: 
         app,
         handler_cancellation=True,
         access_log=None,
-        logger=log,
+        logger=_http_log(),
         auto_decompress=False,  # compressed bodies are refused, not unpacked to whatever size they have
         shutdown_timeout=DRAIN_S,
     )
@@ -173,6 +174,18 @@ async def _serve(app: web.Application, sockets: Sequence[socket.socket], began: 
         log.log(OUTPUT, "stopping")
     finally:
         await runner.cleanup()
+
+
+def _http_log() -> logging.Logger:
+    """Where aiohttp reports faults, among them clients' malformed requests, which are answered and no fault of ours."""
+
+    def is_fault(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+    http_log = logging.getLogger(f"{__package__}.http")
+    http_log.addFilter(is_fault)
+    return http_log
 
 
 def _on_signals() -> asyncio.Event:

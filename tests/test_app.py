@@ -149,6 +149,31 @@ def test_a_broken_template_ends_the_server() -> None:
     assert "--chat-template: " in err
 
 
+# --- serving
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nBad Header\r\n\r\n",
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+    ids=["TLS", "header", "long line"],
+)
+def test_a_malformed_request_is_answered_and_leaves_no_traceback(data: bytes) -> None:
+    with Server(FAKE, [*ANY_PORT]) as server:
+        url = server.ready()
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=10) as client:
+            client.sendall(data)
+            assert client.recv(1000).startswith(b"HTTP/1.0 400")
+        assert get(f"{url}/health")[0] == 200
+        server.interrupt()
+        status, _, err = server.end()
+    assert status == 0
+    assert "Traceback" not in err
+
+
 # --- stopping
 
 
