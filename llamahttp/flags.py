@@ -165,10 +165,6 @@ class Flag:
     def all_names(self) -> tuple[str, ...]:
         return self.names
 
-    @property
-    def longest(self) -> str:
-        return max(self.names, key=len)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value(Flag):

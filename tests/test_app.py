@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from fakes import fake_engine
 from process import FAKE, REAL, Server, get
 
@@ -263,30 +264,30 @@ async def open_stream(session: aiohttp.ClientSession, url: str) -> aiohttp.Clien
 # --- the application within a program
 
 
-async def test_the_application_loads_in_the_background_and_closes_its_engine(aiohttp_client) -> None:  # type: ignore[no-untyped-def]
+async def test_the_application_loads_in_the_background_and_closes_its_engine() -> None:
     opened: list[Engine] = []
 
     async def open_engine(config: EngineConfig, on_progress: object) -> Engine:
         opened.append(fake_engine())
         return opened[0]
 
-    client = await aiohttp_client(make_app(ServerConfig(), open_engine))
-    while (await client.get("/health")).status == 503:
-        pass
-    assert client.app[STATE].engine is opened[0]
-    await client.close()
+    app = make_app(ServerConfig(), open_engine)
+    async with TestClient(TestServer(app)) as client:
+        while (await client.get("/health")).status == 503:
+            pass
+        assert app[STATE].engine is opened[0]
     with pytest.raises(Exception, match="stopping"):
         await opened[0].snapshot()
 
 
-async def test_an_application_without_its_model_says_so(aiohttp_client) -> None:  # type: ignore[no-untyped-def]
+async def test_an_application_without_its_model_says_so() -> None:
     async def open_engine(config: EngineConfig, on_progress: object) -> Engine:
         raise ModelError("unknown architecture")
 
-    client = await aiohttp_client(make_app(ServerConfig(), open_engine))
-    response = await client.get("/props")
-    assert response.status == 500
-    assert str(client.app[STATE].error) == "unknown architecture"
+    app = make_app(ServerConfig(), open_engine)
+    async with TestClient(TestServer(app)) as client, client.get("/props") as response:
+        assert response.status == 500
+    assert str(app[STATE].error) == "unknown architecture"
 
 
 async def test_templates_configured_and_of_the_model() -> None:
