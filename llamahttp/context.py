@@ -53,8 +53,6 @@ class ServerContext:
         self._deliveries: list[Delivery] = []
         self._rows_of: tuple[int, ...] = ()  # the slots whose rows stand in the batch from the step before
         self._closing = False
-        self._n_steps = 0
-        self._n_decoded = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -183,8 +181,6 @@ class ServerContext:
             self._rows_of = ()
             self._survive(error, generating, parts)
             return False
-        self._n_steps += 1
-        self._n_decoded += n_rows
         return True
 
     def _fill(self, generating: Sequence[Slot], parts: Sequence[PromptPart]) -> int:
@@ -318,12 +314,7 @@ class ServerContext:
             self._queue.deliver(deliveries)
 
     def _snapshot(self) -> EngineSnapshot:
-        return EngineSnapshot(
-            slots=tuple(slot.snapshot() for slot in self._slots),
-            n_waiting=self._queue.n_waiting,
-            n_steps=self._n_steps,
-            n_decoded=self._n_decoded,
-        )
+        return EngineSnapshot(tuple(slot.snapshot() for slot in self._slots), self._queue.n_waiting)
 
 
 def _worth(n_common: int, slot: Slot) -> int:

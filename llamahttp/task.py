@@ -167,5 +167,3 @@ class EngineSnapshot:
 
     slots: tuple[SlotSnapshot, ...]
     n_waiting: int
-    n_steps: int
-    n_decoded: int

@@ -100,7 +100,6 @@ class LlamaSamplerFactory:
     def __init__(self, vocab: LlamaVocab, n_workers: int | None = None) -> None:
         self.lib = library.load()
         self.n_vocab = vocab.n_tokens
-        self._vocab = vocab
         self._always_banned = tuple((token, -math.inf) for token in vocab.suppressed)
         self._eog_banned = tuple((token, -math.inf) for token in sorted(vocab.eog))
         self._few = Candidates(self.n_vocab)  # touched only as far as it is used
