@@ -17,7 +17,7 @@ from process import REAL, Server, get
 QUESTIONS = [
     "Hello!",
     "What is the capital of France?",
-    "What is 12 + 7?",
+    "What is 25 + 31?",
     "Count to ten.",
     "Tell me a short story about a cat.",
     "Name five animals.",
@@ -84,7 +84,7 @@ async def test_eight_clients_stream_their_own_answers_at_once(client: openai.Asy
 
 async def test_the_demo_model_knows_what_it_was_taught(client: openai.AsyncOpenAI) -> None:
     assert "Paris" in await ask(client, "What is the capital of France?")
-    assert "19" in await ask(client, "What is 12 + 7?")
+    assert "56" in await ask(client, "What is 25 + 31?")
     assert "Nora" in await ask(client, "My name is Nora. What is my name?")
 
 
