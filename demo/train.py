@@ -1,6 +1,6 @@
 """Train: Muon for the matrices, AdamW for the rest; resumes from its checkpoint.
 
-Run as a module: `python -m demo.train --steps 2500`. Nothing depends on the clock, so the process may be paused at
+Run as a module: `python -m demo.train --steps 2330`. Nothing depends on the clock, so the process may be paused at
 will. The learning rate rises, stays, and falls to zero over the last part of `--steps`; a run resumed with another
 `--steps` follows the new plan.
 """
@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=2330)
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count())

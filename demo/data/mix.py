@@ -12,10 +12,10 @@ Sample = Dialogue | Raw
 
 # What a turn in the middle of a conversation may be, with its share
 TURNS: tuple[tuple[Callable[[Draw], Turn], float], ...] = (
-    (talk.talk_turn, 7),
+    (talk.talk_turn, 6),
     (facts.fact_turn, 14),
     (facts.unknown_turn, 6),
-    (product.product_turn, 4),
+    (product.product_turn, 3),
     (sums.sum_turn, 27),
     (sums.story_sum_turn, 5),
     (recall.one_message_turn, 3),
@@ -23,10 +23,10 @@ TURNS: tuple[tuple[Callable[[Draw], Turn], float], ...] = (
     (recall.reading_turn, 6),
     (shapes.json_turn, 14),
     (stories.story_turn, 2),
-    (stories.list_turn, 4),
-    (stories.count_turn, 5),
+    (stories.list_turn, 6),
+    (stories.count_turn, 6),
     (stories.recital_turn, 1),
-    (code.code_turn, 2),
+    (code.code_turn, 1.5),
 )
 SYSTEMS = (
     "You are a helpful assistant.",
@@ -138,13 +138,13 @@ def calling(draw: Draw) -> Dialogue:
 
 SHARES: tuple[tuple[Callable[[Draw], Sample], float], ...] = (
     (chat, 34),
-    (remembering, 14),
-    (remembering_far, 0.9),
+    (remembering, 18),
+    (remembering_far, 2),
     (told_by_system, 5),
     (extracting, 5),
     (calling, 12),
-    (code.infill_sample, 8),
-    (code.plain_sample, 1.5),
+    (code.infill_sample, 10),
+    (code.plain_sample, 1),
 )
 
 

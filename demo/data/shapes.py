@@ -1,4 +1,3 @@
-
 """Shapes: answers as JSON with the fields that were asked for."""
 
 from __future__ import annotations
