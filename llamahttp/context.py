@@ -53,10 +53,16 @@ class ServerContext:
         self._deliveries: list[Delivery] = []
         self._rows_of: tuple[int, ...] = ()  # the slots whose rows stand in the batch from the step before
         self._closing = False
+        self._warmup = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
-    def start(self) -> None:
-        """Start the engine thread."""
+    def start(self, *, warmup: bool = False) -> None:
+        """Start the engine thread. `warmup` decodes a token first, before any message is answered.
+
+        That is done on the thread that goes on decoding: OpenMP keeps a team of workers for each thread that ever
+        computed, and with a second team there are more threads than cores, which slows every barrier of both.
+        """
+        self._warmup = warmup
         self._thread.start()
 
     def join(self) -> None:
@@ -66,6 +72,8 @@ class ServerContext:
     # --- the thread
 
     def _run(self) -> None:
+        if self._warmup:
+            self._warm_up()
         n_failed = 0
         while not self._closing:
             try:
@@ -76,9 +84,24 @@ class ServerContext:
                 n_failed += 1
                 self._fail_all(EngineError(f"the engine failed: {error}"))
                 if n_failed == MAX_FAILED_STEPS:
-                    self._on_failure(EngineError(f"the engine has stopped after repeated failures, the last: {error}"))
-                    self._queue.close()
+                    self._give_up(EngineError(f"the engine has stopped after repeated failures, the last: {error}"))
         self._end()
+
+    def _warm_up(self) -> None:
+        """Decode one token and forget it, so that the first request does not pay for touching the weights."""
+        batch = self._decoder.batch
+        batch.tokens[0], batch.positions[0], batch.outputs[0] = 0, 0, 1
+        batch.set_sequence(0, 1, 0)
+        try:
+            self._decoder.decode(1)
+            self._decoder.remove(0, 0)
+        except BatchError as error:
+            self._give_up(EngineError(f"the model cannot be computed: {error}"))
+
+    def _give_up(self, error: EngineError) -> None:
+        log.error("%s", error)
+        self._on_failure(error)
+        self._queue.close()
 
     def step(self) -> None:
         """Take what has come in, then plan, decode and apply once. Blocks while there is nothing to do."""

@@ -10,6 +10,7 @@ The server is one user of it; a script is another.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
@@ -25,7 +26,7 @@ from .binding.model import LlamaModel
 from .binding.sampler import LlamaSamplerFactory
 from .config import EngineConfig
 from .context import ServerContext
-from .errors import ContextExceeded, EngineError, InvalidRequest, ModelError
+from .errors import ContextExceeded, EngineError, InvalidRequest, ModelError, Unavailable
 from .queue import ResultStream, TaskQueue
 from .task import CompletionTask, EngineSnapshot, Finished, SamplingParams, Tokens
 from .text import TextAssembler
@@ -77,13 +78,13 @@ class Engine:
             n_ctx_slot=self.n_ctx_slot,
             on_failure=self._fail,
         )
-        self._context.start()
+        self._context.start(warmup=config.warmup)
 
     @classmethod
     async def open(cls, config: EngineConfig, on_progress: Callable[[float], None] | None = None) -> Engine:
         """Load the model. Raises LibraryError or ModelError; `on_progress` gets 0..1 on another thread."""
         model, decoder, n_slots = await asyncio.to_thread(_load, config, on_progress)
-        return cls(
+        engine = cls(
             config,
             model.info,
             model.vocab,
@@ -93,6 +94,8 @@ class Engine:
             library=library.version(library.load()),
             close_model=model.close,
         )
+        await engine.wait_until_warm()
+        return engine
 
     async def __aenter__(self) -> Engine:
         return self
@@ -109,6 +112,14 @@ class Engine:
         self._samplers.close()
         self._decoder.close()
         self._close_model()
+
+    async def wait_until_warm(self) -> None:
+        """Return once the engine takes requests. Raises ModelError, and closes, if the model cannot be computed."""
+        with contextlib.suppress(Unavailable):
+            await self.snapshot()
+        if self.failed is not None:
+            await self.close()
+            raise ModelError(f"{self.config.model}: {self.failed}")
 
     def _fail(self, error: EngineError) -> None:
         self.failed = error
@@ -190,8 +201,6 @@ def _load(config: EngineConfig, on_progress: Callable[[float], None] | None) -> 
             raise ModelError(f"{config.model} is not a decoder-only model: it cannot continue text")
         n_slots, sizes = decide_sizes(config, model.info.n_ctx_train)
         decoder = LlamaDecoder(model, sizes)
-        if config.warmup:
-            _warm_up(decoder, model)
     except BaseException:
         model.close()
         raise
@@ -222,13 +231,3 @@ def decide_sizes(config: EngineConfig, n_ctx_train: int) -> tuple[int, DecoderCo
 
 def _round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
-
-
-def _warm_up(decoder: LlamaDecoder, model: LlamaModel) -> None:
-    """Decode one token, so that the first request does not pay for touching the weights."""
-    batch = decoder.batch
-    batch.tokens[0] = max(model.vocab.bos, 0)
-    batch.positions[0], batch.outputs[0] = 0, 1
-    batch.set_sequence(0, 1, 0)
-    decoder.decode(1)
-    decoder.remove(0, 0)

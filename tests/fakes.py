@@ -205,11 +205,12 @@ def fake_engine(
     vocab: FakeVocab | None = None,
     samplers: FakeSamplerFactory | None = None,
     queue_size: int = 1024,
+    warmup: bool = False,
 ) -> Engine:
     """A real Engine over fakes; call it on the event loop that uses it, and await `close`."""
     decoder = decoder or FakeDecoder()
     return Engine(
-        EngineConfig(queue_size=queue_size),
+        EngineConfig(queue_size=queue_size, warmup=warmup),
         INFO,
         vocab or FakeVocab(),
         decoder,

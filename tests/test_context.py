@@ -11,7 +11,7 @@ from fakes import EOS, FakeDecoder, FakeSamplerFactory, continuation, fake_engin
 
 from llamahttp.abc import BatchError
 from llamahttp.engine import Engine
-from llamahttp.errors import ContextExceeded, EngineError, InvalidRequest, QueueFull, Unavailable
+from llamahttp.errors import ContextExceeded, EngineError, InvalidRequest, ModelError, QueueFull, Unavailable
 from llamahttp.task import CompletionTask, Finished, PromptProgress, SlotState, StopReason, Tokens
 
 
@@ -328,6 +328,24 @@ async def test_a_task_that_cannot_be_launched_gets_its_end(caplog: pytest.LogCap
         samplers.error = None
         tokens, _ = await collect(engine, CompletionTask(prompt("hello"), n_predict=3))
     assert tokens == continuation(prompt("hello"), 3)
+
+
+async def test_warming_up_leaves_nothing_behind() -> None:
+    decoder = FakeDecoder()
+    async with fake_engine(decoder, warmup=True) as engine:
+        await engine.wait_until_warm()
+        assert (len(decoder.batches), decoder.memory) == (1, [[], [], [], []])
+        tokens, _ = await collect(engine, CompletionTask(prompt("hello"), n_predict=3, id_slot=0))
+    assert tokens == continuation(prompt("hello"), 3)
+
+
+async def test_a_model_that_cannot_be_computed_is_an_error_of_the_start() -> None:
+    decoder = FakeDecoder()
+    decoder.errors = [BatchError("Compute error (-3).", fatal=True)]
+    engine = fake_engine(decoder, warmup=True)
+    with pytest.raises(ModelError, match="cannot be computed: Compute error"):
+        await engine.wait_until_warm()
+    assert decoder.closed
 
 
 async def test_closing_ends_running_and_queued_streams(engine: Engine, decoder: FakeDecoder) -> None:
