@@ -99,6 +99,7 @@ class LlamaSamplerFactory:
 
     def __init__(self, vocab: LlamaVocab, n_workers: int | None = None) -> None:
         self.lib = library.load()
+        self.vocab = vocab
         self.n_vocab = vocab.n_tokens
         self._always_banned = tuple((token, -math.inf) for token in vocab.suppressed)
         self._eog_banned = tuple((token, -math.inf) for token in sorted(vocab.eog))

@@ -65,7 +65,7 @@ def oracle(
     factory: LlamaSamplerFactory, params: SamplingParams, prompt: NDArray[np.int32], logits: NDArray[np.float32]
 ) -> list[int]:
     """What libllama's whole chain chooses from each row in turn."""
-    eog = factory._vocab.eog
+    eog = factory.vocab.eog
     with FullChain(params, eog, factory.n_vocab, prompt) as chain:
         return [chain.sample(row) for row in logits]
 
@@ -167,7 +167,7 @@ def test_a_history_of_any_length_may_be_asked_for(large: LlamaSamplerFactory) ->
 @pytest.mark.parametrize("params", [SamplingParams(temperature=0), SamplingParams(seed=1), SamplingParams(top_k=0)])
 def test_a_ban_wins_over_a_bias_for_the_same_token(large: LlamaSamplerFactory, params: SamplingParams) -> None:
     logits = logits_of(large.n_vocab, 1, 5)
-    (eos,) = sorted(large._vocab.eog)[:1]
+    (eos,) = sorted(large.vocab.eog)[:1]
     wanted = replace(params, logit_bias=((eos, 100.0),))
     assert sampled(large, wanted, NO_PROMPT, logits) == [eos]
     assert sampled(large, replace(wanted, ignore_eos=True), NO_PROMPT, logits) != [eos]
