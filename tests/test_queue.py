@@ -23,7 +23,7 @@ from llamahttp.task import (
 
 TIMINGS = Timings(0, 1, 0.0, 0, 0.0)
 FINISHED = Finished(StopReason.LIMIT, TIMINGS, 0, 1)
-SNAPSHOT = EngineSnapshot((), 0, 0, 0)
+SNAPSHOT = EngineSnapshot((), 0)
 
 
 def task(id_slot: int = -1) -> CompletionTask:
