@@ -233,6 +233,7 @@ def _started(app: web.Application, urls: Sequence[str], began: float) -> termina
         config=state.config,
         model=engine.info,
         library=engine.library,
+        compute=engine.compute,
         n_slots=engine.n_slots,
         n_ctx_slot=engine.n_ctx_slot,
         kv_unified=sizes.kv_unified,

@@ -55,6 +55,7 @@ class Engine:
         *,
         n_slots: int,
         library: str = "",
+        compute: str = "CPU",
         close_model: Callable[[], None] = lambda: None,
     ) -> None:
         """Must run on the event loop that will use the engine; starts the engine thread."""
@@ -62,6 +63,7 @@ class Engine:
         self.info = info
         self.vocab = vocab
         self.library = library
+        self.compute = compute
         self.n_slots = n_slots
         self.n_ctx_slot = min(decoder.n_ctx_seq, info.n_ctx_train) if info.n_ctx_train > 0 else decoder.n_ctx_seq
         self.failed: EngineError | None = None
@@ -92,6 +94,7 @@ class Engine:
             LlamaSamplerFactory(model.vocab),
             n_slots=n_slots,
             library=library.version(library.load()),
+            compute=library.compute(config.n_gpu_layers),
             close_model=model.close,
         )
         await engine.wait_until_warm()

@@ -30,6 +30,8 @@ class Started:
     model: ModelInfo
     library: str
     """Version line of libllama."""
+    compute: str
+    """What computes, in words."""
     n_slots: int
     n_ctx_slot: int
     kv_unified: bool
@@ -63,7 +65,7 @@ def _facts(started: Started) -> list[tuple[str, str]]:
     if started.config.engine.model == DEMO_MODEL:
         facts.append(("", "the built-in demo, a toy; load your own with -m model.gguf"))
     facts.append(("slots", _slots(started)))
-    facts.append(("threads", str(started.n_threads)))
+    facts.append(("compute", f"{started.compute}; {started.n_threads} threads"))
     facts.append(("API key", "needed" if started.config.api_keys else "not needed"))
     facts += [("web page" if i == 0 else "", url) for i, url in enumerate(started.urls)]
     facts.append(("API", f"{started.urls[0]}/v1"))

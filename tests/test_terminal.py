@@ -15,6 +15,7 @@ STARTED = Started(
     config=ServerConfig(engine=EngineConfig(model=Path("/models/llama-8b.gguf"))),
     model=replace(INFO, desc="llama 8B Q4_K - Medium", n_params=8_030_261_312, n_bytes=4_913_000_000),
     library="b8505 (0c1e570)",
+    compute="CPU",
     n_slots=4,
     n_ctx_slot=8192,
     kv_unified=False,
@@ -28,6 +29,7 @@ def test_a_model_of_ones_own() -> None:
     text = greeting(STARTED)
     assert "llama-8b.gguf: llama 8B Q4_K - Medium, 8.03 B parameters, 4.6 GiB\n" in text
     assert "slots     4 x 8192 tokens of context\n" in text
+    assert "compute   CPU; 6 threads\n" in text
     assert "API key   not needed\n" in text
     assert "ready in 1.2 s" in text
     assert "curl http://127.0.0.1:8080/v1/chat/completions" in text

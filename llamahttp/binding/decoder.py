@@ -182,7 +182,7 @@ def _params(lib: object, config: DecoderConfig) -> ContextParams:
 
 def check_memory(model: LlamaModel, config: DecoderConfig) -> None:
     """Raise ModelError if the KV cache alone is larger than the memory left: libllama would be killed, not refused."""
-    if library.has_gpu():
+    if library.gpus():
         return  # the cache may lie on a device, which refuses what does not fit
     available, wanted = cpu.available_bytes(), kv_bytes(model.info.metadata, config.n_ctx)
     if available is not None and wanted > available:

@@ -286,7 +286,15 @@ def devices() -> list[tuple[str, str, int]]:
     ]
 
 
-def has_gpu() -> bool:
-    """Whether layers can be offloaded."""
-    gpus = (CONSTANTS["GGML_BACKEND_DEVICE_TYPE_GPU"], CONSTANTS["GGML_BACKEND_DEVICE_TYPE_IGPU"])
-    return any(kind in gpus for _name, _description, kind in devices())
+def gpus() -> list[str]:
+    """The devices that layers can be offloaded to, in words."""
+    kinds = (CONSTANTS["GGML_BACKEND_DEVICE_TYPE_GPU"], CONSTANTS["GGML_BACKEND_DEVICE_TYPE_IGPU"])
+    return [f"{name} ({description})" for name, description, kind in devices() if kind in kinds]
+
+
+def compute(n_gpu_layers: int) -> str:
+    """What a model with so many layers on the GPU is computed by, in words."""
+    found = gpus()
+    if found:
+        return ", ".join(found) if n_gpu_layers != 0 else "CPU, with no layer on the GPU"
+    return "CPU, since this build for CUDA finds no GPU here" if load().manifest.get("cuda") else "CPU"

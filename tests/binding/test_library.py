@@ -228,3 +228,18 @@ def test_a_library_that_fails_its_test_is_refused(copied: Path) -> None:
         path.unlink()
     said = python(CHECK_CPU, copied).stdout
     assert said.startswith("LibraryError: libllama was built for another CPU and does not run on this one (")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [({"cuda": False}, "CPU"), ({"cuda": ["80"]}, "CPU, since this build for CUDA finds no GPU here")],
+)
+def test_a_build_for_cuda_says_when_it_computes_on_the_cpu(manifest: dict[str, object], words: str) -> None:
+    if library.gpus():
+        pytest.skip("there is a GPU here")
+    lib = library.load()
+    before, lib.manifest = lib.manifest, lib.manifest | manifest
+    try:
+        assert library.compute(-1) == words
+    finally:
+        lib.manifest = before
