@@ -61,11 +61,15 @@ provide_cuda() {
     fi
 }
 
-# An empty library to link with; the real one comes with the driver of the machine that runs the result.
+# Something to link with: every function of cuda.h, doing nothing. The real library comes with the driver of the
+# machine that runs the result.
 driver_stub() {
     local stub=$TREE/stubs/libcuda.so
     mkdir -p "$TREE/stubs"
-    logged "making a stub of the driver library" "${CC:-cc}" -shared -nostdlib -Wl,-soname,libcuda.so.1 -x c /dev/null -o "$stub"
+    "$NVCC" -E -x cu - <<<'#include <cuda.h>' 2>>"$LOG" | grep -oE '\bcu[A-Z][A-Za-z0-9_]*[ ]*\(' | tr -d ' (' | sort -u |
+        sed 's/.*/void &(void) {}/' >"$TREE/stubs/libcuda.c"
+    logged "making a stub of the driver library" "${CC:-cc}" -shared -fPIC -w -fno-builtin -Wl,-soname,libcuda.so.1 \
+        "$TREE/stubs/libcuda.c" -o "$stub"
     echo "$stub"
 }
 
@@ -96,6 +100,7 @@ link_cuda_runtime() {
         file=$(sed -n "s/^CUDA_${library}_LIBRARY:[A-Z]*=//p" "$TREE/CMakeCache.txt")
         ln -s "$(realpath "$file")" "$NEW/$(soname "$file")"
     done
+    readelf -d "$NEW/libggml-cuda.so" | grep -q 'NEEDED.*libcuda\.so\.1' || fail "libggml-cuda.so does not ask for the driver"
     missing=$(ldd "$NEW/libggml-cuda.so" | grep 'not found' | grep -v 'libcuda\.so') || true
     [[ -z $missing ]] || fail "libggml-cuda.so does not find its runtime libraries:" "$missing"
 }
