@@ -177,11 +177,11 @@ async def _serve(app: web.Application, sockets: Sequence[socket.socket], began: 
 
 
 def _http_log() -> logging.Logger:
-    """Where aiohttp reports faults, among them clients' malformed requests, which are answered and no fault of ours."""
+    """Where aiohttp reports faults, but not clients' malformed requests, nor clients that leave in mid-stream."""
 
     def is_fault(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError)
+        return not isinstance(error, HttpProcessingError | ConnectionError)
 
     http_log = logging.getLogger(f"{__package__}.http")
     http_log.addFilter(is_fault)

@@ -175,6 +175,21 @@ def test_a_malformed_request_is_answered_and_leaves_no_traceback(data: bytes) ->
     assert "Traceback" not in err
 
 
+def test_a_client_that_leaves_in_mid_stream_leaves_no_traceback() -> None:
+    body = json.dumps({"prompt": "a", "stream": True, "n_predict": 50}).encode()
+    request = b"POST /completion HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with Server(FAKE, [*ANY_PORT], {"FAKE_STEP_S": "0"}) as server:
+        url = server.ready()
+        for _ in range(200):
+            with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=10) as client:
+                client.sendall(request)
+                client.recv(100)
+        server.interrupt()
+        status, _, err = server.end()
+    assert status == 0
+    assert "Traceback" not in err
+
+
 # --- stopping
 
 
