@@ -4,9 +4,32 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from ..errors import NotSupported
 from . import admin, native, openai
 from .middleware import add_headers
 from .page import FILES, page
+
+LATER = (
+    "/embedding",
+    "/embeddings",
+    "/infill",
+    "/lora-adapters",
+    "/metrics",
+    "/rerank",
+    "/reranking",
+    "/v1/embeddings",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/rerank",
+    "/v1/reranking",
+    "/v1/responses",
+)
+"""Routes of llama-server that are not there yet."""
+
+
+async def later(http: web.Request) -> web.StreamResponse:
+    """Refuse one of `LATER`, so that a client learns more than that it is not there."""
+    raise NotSupported(f"this server does not have {http.path} yet")
 
 
 def setup(app: web.Application) -> None:
@@ -29,3 +52,5 @@ def setup(app: web.Application) -> None:
     router.add_post("/tokenize", native.tokenize)
     router.add_post("/detokenize", native.detokenize)
     router.add_post("/apply-template", native.apply_template)
+    for path in LATER:
+        router.add_route("*", path, later)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ..errors import LlamaHTTPError, MethodNotAllowed, NotFound, QueueFull, Unauthorized, Unavailable
+from ..errors import LlamaHTTPError, MethodNotAllowed, NotFound, NotSupported, QueueFull, Unauthorized, Unavailable
 from ..version import __version__
 from .body import error_body, json_response
 from .page import FILES
@@ -84,6 +84,8 @@ def refuse(request: web.Request, error: LlamaHTTPError) -> web.Response:
     response = json_response(error_body(error), error.status)
     if isinstance(error, QueueFull):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    elif isinstance(error, NotSupported):
+        response.headers["x-should-retry"] = "false"  # OpenAI's clients repeat every other 5xx
     return response
 
 

@@ -25,6 +25,16 @@ async def test_unknown_paths_get_the_reference_s_body(client: Client) -> None:
         assert await response.read() == (b'{"error":{"message":"File Not Found","type":"not_found_error","code":404}}')
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/metrics"), ("POST", "/v1/embeddings"), ("POST", "/v1/messages")]
+)
+async def test_routes_that_are_not_there_yet_are_501(client: Client, method: str, path: str) -> None:
+    async with client.request(method, path, json={}) as response:
+        error = (await response.json())["error"]
+    assert (response.status, error["type"]) == (501, "not_supported_error")
+    assert path in error["message"]
+
+
 @pytest.mark.parametrize(("method", "path", "allowed"), [("GET", "/completion", "POST"), ("POST", "/health", "GET")])
 async def test_a_wrong_method_is_405(client: Client, method: str, path: str, allowed: str) -> None:
     async with client.request(method, path) as response:
