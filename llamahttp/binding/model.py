@@ -229,6 +229,8 @@ def check_file(path: Path) -> None:
         raise ModelError(f"model file {path} does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ModelError(f"cannot read model file {path}: {getattr(error, 'strerror', error)}") from None
+    if not magic:
+        raise ModelError(f"{path} is not a GGUF file: it is empty")
     if magic != GGUF_MAGIC:
         raise ModelError(f"{path} is not a GGUF file: it begins with {magic!r} instead of {GGUF_MAGIC!r}")
 
