@@ -187,7 +187,7 @@ async function send() {
     askForKey();
   } else if (error) {
     answer.showError(error.status ? error.message : "The connection to the server was lost.");
-    if (!error.status) connect();
+    if (!error.status || error.status === 503) connect();
   }
   updateButtons();
   scrollDown();
