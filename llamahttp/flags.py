@@ -468,8 +468,14 @@ def _split(word: str) -> tuple[str, str | None]:
 def _unknown(name: str) -> str:
     if not name.startswith("-"):
         return f"unexpected argument {name!r}: everything is set with flags; a model is named with -m"
-    close = difflib.get_close_matches(name, BY_NAME, n=1)
-    return f"unknown flag {name}" + (f"; did you mean {close[0]}?" if close else "; --help lists all of them")
+    # of two or three letters every other flag is near
+    close = difflib.get_close_matches(name, BY_NAME, n=1) if name.startswith("--") else []
+    hint = (
+        f"did you mean {close[0]}?"
+        if close
+        else "--help lists all that there are, which is not all of llama-server's yet"
+    )
+    return f"unknown flag {name}; {hint}"
 
 
 def _read_environ(environ: Mapping[str, str], skip: set[Flag]) -> Iterator[Setting]:

@@ -140,7 +140,8 @@ def test_chat_template_file_is_read(tmp_path: Path) -> None:
     [
         ("--prot 80", "unknown flag --prot; did you mean --port?"),
         ("--ctx 80", "unknown flag --ctx; did you mean --ctx-size?"),
-        ("--qqq", "unknown flag --qqq; --help lists all of them"),
+        ("--qqq", "unknown flag --qqq; --help lists all that there are, which is not all of llama-server's yet"),
+        ("-hf x/y", "unknown flag -hf; --help lists all that there are, which is not all of llama-server's yet"),
         (
             "model.gguf",
             "unexpected argument 'model.gguf': everything is set with flags; a model is named with -m",
