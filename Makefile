@@ -50,8 +50,10 @@ $(VENV)/.dev: $(VENV)/.installed
 	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
 	@touch $@
 
-# The stamp is older than build_lib.sh when that changed, for instance to another version of llama.cpp.
-$(VENV)/.library: build_lib.sh $(if $(wildcard $(LIB)),,no-library) | $(VENV)/.installed
+# What a library is built with; build_lib.sh itself knows whether a change of these needs anything to be compiled.
+RECIPE := build_lib.sh $(wildcard scripts/build_lib/*) $(addprefix llamahttp/binding/,abi.py functions.py structs.py)
+
+$(VENV)/.library: $(RECIPE) $(if $(wildcard $(LIB)),,no-library) | $(VENV)/.installed
 	@PYTHON="$(CURDIR)/$(PY)" ./build_lib.sh $(LIB_ARGS)
 	@touch $@
 

@@ -151,14 +151,6 @@ hash_of() {
     printf '%s\0' "$@" | sha256sum | cut -c 1-16
 }
 
-# What a native build depends on: the first 16 hex digits of the SHA-256 of the CPU's feature names,
-# sorted, each once, separated by single spaces.
-cpu_fingerprint() {
-    local features
-    features=$(grep -m 1 -E '^(flags|Features)\s*:' /proc/cpuinfo | cut -d : -f 2 | tr -s ' \t' '\n' | sed '/^$/d' | sort -u)
-    printf '%s' "${features//$'\n'/ }" | sha256sum | cut -c 1-16
-}
-
 cpu_model() {
     local model
     model=$(grep -m 1 -E '^(model name|Model)\s*:' /proc/cpuinfo | cut -d : -f 2-) || model=$(uname -m)
@@ -173,7 +165,7 @@ compiler_version() {
 
 # Sets FLAGS (what cmake is given), TREE (build tree), LIBRARY (finished library) and LOG.
 choose_keys() {
-    FINGERPRINT=$(cpu_fingerprint)
+    FINGERPRINT=$(in_root "$PYTHON" -m llamahttp.binding.cpu)
     COMPILER=$(compiler_version)
     AMX_FILE=$CACHE/probe/amx-$(hash_of "$FINGERPRINT" "$COMPILER" "$(uname -r)")
     AMX_LOAD=$CACHE/probe/amx_load-$(sha256sum <"$ROOT/scripts/build_lib/amx_load.h" | cut -c 1-16).h

@@ -102,6 +102,7 @@ def workshop(tmp_path: Path, cache: Path) -> Workshop:
     write(workshop.root / "llamahttp" / "__init__.py", "")  # a package, to come before the installed one
     write(workshop.root / "llamahttp" / "binding" / "__init__.py", "")
     write(workshop.root / "llamahttp" / "binding" / "abi.py", ABI_STANDIN)
+    shutil.copy(ROOT / "llamahttp" / "binding" / "cpu.py", workshop.root / "llamahttp" / "binding")
     write(workshop.root / "llamahttp" / "binding" / "selftest.py", SELFTEST_STANDIN)
     write(workshop.source / "CMakeLists.txt", CMAKE_LISTS)
     write(workshop.source / "include" / "llama.h", "enum { ANSWER = 42 };\n")

@@ -1,8 +1,8 @@
 """Self-test of a built library: decode a few tokens in each weight type that servers meet.
 
-`python -m llamahttp.binding.selftest DIR` runs in a child process, since what it looks for is a trap: virtual machines
-announce CPU features, AMX above all, that kill whoever uses them, and only for some weight types. Before each type it
-prints the type's name, so that the parent knows which one was the last.
+`python -m llamahttp.binding.selftest DIR` runs in a child process, since what it looks for is a trap: an
+instruction that this CPU lacks, or one that the compiler got wrong, met only with some weight types. Before each type
+it prints the type's name, so that the parent knows which one was the last.
 """
 
 from __future__ import annotations
