@@ -103,7 +103,8 @@ def run(arguments: argparse.Namespace) -> None:
     began, n_seen, recent = time.monotonic(), 0, 0.0
     for step in range(first, arguments.steps):
         batch = next(stream)
-        loss = loss_of(model, forward, batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(model, forward, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizers.step(lr_factor(step, arguments.steps))
