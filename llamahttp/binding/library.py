@@ -48,6 +48,11 @@ ELF_HEADER = Struct("<40x Q 10x H H 2x")
 
 SELF_TEST_SECONDS = 120
 
+SPIN_COUNT = "5000"
+"""Rounds that an OpenMP thread waits at a barrier before it sleeps: some 0.2 ms, where libgomp's default is many times
+that. On cores that nothing else wants it makes no difference; where anything else runs (the event loop, a client, a
+compiler) a thread that spins keeps away the one it waits for, at hundreds of barriers a step: bench/NOTES.md."""
+
 REBUILD = "run ./build_lib.sh to build the library for this machine and version"
 
 
@@ -69,6 +74,7 @@ def load() -> Any:
     where = directory()
     manifest = read_manifest(where)
     check_abi(manifest)
+    limit_spinning()
     lib = _bind(where)
     lib.manifest = manifest
     _check_defaults(lib)
@@ -79,6 +85,12 @@ def load() -> Any:
     lib.llama_backend_init()
     log.debug("libllama %s loaded from %s", version(lib), where)
     return lib
+
+
+def limit_spinning() -> None:
+    """Set `SPIN_COUNT`, which libgomp reads when it is loaded, unless the user has decided how threads wait."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
 def read_manifest(where: Path) -> dict[str, Any]:

@@ -243,3 +243,18 @@ def test_a_build_for_cuda_says_when_it_computes_on_the_cpu(manifest: dict[str, o
         assert library.compute(-1) == words
     finally:
         lib.manifest = before
+
+
+@pytest.mark.parametrize(
+    ("environ", "spin_count"),
+    [({}, library.SPIN_COUNT), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_waiting_threads_spin_briefly_unless_the_user_decides(
+    environ: dict[str, str], spin_count: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    library.limit_spinning()
+    assert os.environ.get("GOMP_SPINCOUNT") == spin_count
