@@ -53,8 +53,7 @@ class ServerContext:
         self._deliveries: list[Delivery] = []
         self._rows_of: tuple[int, ...] = ()  # the slots whose rows stand in the batch from the step before
         self._closing = False
-        self._warmup = False
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self, *, warmup: bool = False) -> None:
         """Start the engine thread. `warmup` decodes a token first, before any message is answered.
@@ -62,17 +61,18 @@ class ServerContext:
         That is done on the thread that goes on decoding: OpenMP keeps a team of workers for each thread that ever
         computed, and with a second team there are more threads than cores, which slows every barrier of both.
         """
-        self._warmup = warmup
+        self._thread = threading.Thread(target=self._run, args=(warmup,), name="engine", daemon=True)
         self._thread.start()
 
     def join(self) -> None:
         """Wait for the thread to end after the queue was closed. Blocks for at most the current step."""
+        assert self._thread is not None, "the thread was never started"
         self._thread.join()
 
     # --- the thread
 
-    def _run(self) -> None:
-        if self._warmup:
+    def _run(self, warmup: bool) -> None:
+        if warmup:
             self._warm_up()
         n_failed = 0
         while not self._closing:
@@ -222,7 +222,7 @@ class ServerContext:
             batch.tokens[n:stop] = slot.tokens[slot.n_past : slot.n_past + part.n_take]
             batch.positions[n:stop] = np.arange(slot.n_past, slot.n_past + part.n_take)
             batch.outputs[n:stop] = 0
-            batch.outputs[stop - 1] = part.is_last and slot.task.n_predict != 0
+            batch.outputs[stop - 1] = part.is_last and slot.wants_tokens
             batch.set_sequence(n, stop, part.id_slot)
             n = stop
         self._rows_of = () if parts else ids
@@ -257,9 +257,9 @@ class ServerContext:
             self._slots[part.id_slot].n_past += part.n_take
             self._report_progress(self._slots[part.id_slot])
         completed = [self._slots[part.id_slot] for part in parts if part.is_last]
-        sampled = [*generating, *(slot for slot in completed if slot.task.n_predict != 0)]
+        sampled = [*generating, *(slot for slot in completed if slot.wants_tokens)]
         for slot in completed:
-            if slot.task.n_predict == 0:
+            if not slot.wants_tokens:
                 self._finish(slot, StopReason.LIMIT)
         if sampled:
             self._sample(sampled)

@@ -60,6 +60,11 @@ class Slot:
         return -1 if self.stream is None else self.stream.id_task
 
     @property
+    def wants_tokens(self) -> bool:
+        """Whether anything is to be generated; a task with `n_predict` 0 only has its prompt evaluated."""
+        return self.task.n_predict != 0
+
+    @property
     def is_idle(self) -> bool:
         return self.state is SlotState.IDLE
 

@@ -25,7 +25,7 @@ from typing import Any
 from ..errors import LibraryError
 from . import abi, cpu
 from .functions import CONSTANTS, FUNCTIONS, LONG_TWINS, Function
-from .structs import LOG_CALLBACK, STRUCTS
+from .structs import LOG_CALLBACK
 
 log = logging.getLogger(__name__)
 llama_log = logging.getLogger("llamahttp.libllama")
@@ -191,11 +191,8 @@ def _check_defaults(lib: Any) -> None:
 
 def _booleans_are_bits(struct: c.Structure) -> bool:
     raw = bytes(struct)
-    fields = [(field[0], field[1]) for field in STRUCTS_BY_TYPE[type(struct)]]
+    fields = [(field[0], field[1]) for field in type(struct)._fields_]
     return all(raw[getattr(type(struct), name).offset] in (0, 1) for name, kind in fields if kind is c.c_bool)
-
-
-STRUCTS_BY_TYPE = {struct: struct._fields_ for struct in STRUCTS.values()}
 
 
 def pointer(struct: c.Structure) -> Any:
