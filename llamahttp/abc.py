@@ -96,6 +96,14 @@ class Decoder(Protocol):
     n_batch: int
     n_ubatch: int
     n_seq_max: int
+    kv_unified: bool
+    """Sequences share one pool of cells, so that a copy shares cells too and costs nothing."""
+    can_cut: bool
+    """The end of a sequence can be cut off anywhere: full attention only, no window, no recurrent state."""
+    can_shift: bool
+    """Positions can be moved (`shift`)."""
+    fingerprint: str
+    """Names the model, its adapters and whatever else the bytes of `save` depend on, for files that outlive us."""
 
     @property
     def batch(self) -> Batch:
@@ -109,7 +117,28 @@ class Decoder(Protocol):
         A view: valid until the next decode."""
 
     def remove(self, id_seq: int, start: int, stop: int = -1) -> bool:
-        """Forget positions [start, stop) of a sequence; -1 is its end. False where the memory cannot cut there."""
+        """Forget positions [start, stop) of a sequence; -1 is its end. False where the memory cannot cut there, and
+        then nothing has changed. A whole sequence can always be removed."""
+
+    def copy(self, source: int, target: int) -> None:
+        """Make `target`, whatever it held, equal to `source`. Both can then be continued and cut on their own."""
+
+    def shift(self, id_seq: int, start: int, stop: int, delta: int) -> None:
+        """Add `delta` to the positions [start, stop). Needs `can_shift`, and cells that no other sequence shares."""
+
+    def save(self, id_seq: int, *, partial: bool = False) -> bytes:
+        """The memory of a sequence as bytes. `partial` is only the part that cannot be cut (recurrent state, sliding
+        window), which together with an uncut rest is a checkpoint. Raises EngineError."""
+
+    def restore(self, id_seq: int, state: bytes, *, partial: bool = False) -> bool:
+        """Fill a sequence from what `save` gave, whatever it held; `partial` leaves its other part as it is.
+        False if it did not fit or is not such a state; the sequence is then empty."""
+
+    def set_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
+        """Apply LoRA adapters, pairs (index, scale), to all that is decoded from now on."""
+
+    def rebuild(self) -> None:
+        """Make the context anew, with empty memory, after a fatal BatchError. Raises ModelError."""
 
     def close(self) -> None:
         """Free the context. Safe twice."""

@@ -29,8 +29,30 @@ class EngineConfig:
     n_gpu_layers: int = -1
     """Layers on the GPU; -1 is all that fit the devices present, -2 is all."""
     warmup: bool = True
+    swa_full: bool = False
+    """Layers with a sliding window keep the whole context too, which costs memory."""
+    n_ctx_slot: int = 0
+    """Most tokens of one slot in a unified cache; 0 is the whole context (`--kv-unified-per-slot`)."""
+    loras: tuple[tuple[Path, float], ...] = ()
+    """LoRA adapters with the scale that tasks get unless they say otherwise."""
     queue_size: int = 1024
     """Requests that may wait for a slot before further ones are refused."""
+    queue_timeout: float = 0.0
+    """Seconds that a request may wait for a slot; 0 is no limit."""
+    target_step_ms: float = 50.0
+    """A step that generates takes only as many prompt tokens as keep it about this short."""
+    context_shift: bool = False
+    """Drop the oldest tokens of a full context and go on, instead of ending the answer."""
+    cache_ram: int = -2
+    """MiB of RAM for cached prompts; 0 is off, -1 no limit, -2 a share of the memory that is free at the start."""
+    cache_disk: Path | None = None
+    """Directory of the disk tier."""
+    cache_disk_size: int = 16384
+    """MiB that the disk tier may fill."""
+    n_checkpoints: int = 32
+    """Checkpoints a sequence keeps, for models whose memory cannot be cut anywhere; 0 is none."""
+    checkpoint_min_step: int = 8192
+    """Prompt tokens after which a checkpoint is taken even within a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +89,17 @@ class ServerConfig:
     """Jinja source that replaces the model's own, or `chatml`."""
     n_predict: int = -1
     """Default and upper bound of a request's `n_predict`; -1 is none."""
+    n_keep: int = 0
+    """Default of a request's `n_keep`."""
+    cache_prompt: bool = True
+    """Default of a request's `cache_prompt`."""
+    n_cache_reuse: int = 0
+    """Default of a request's `n_cache_reuse`."""
+    salt_by_key: bool = False
+    """Only requests with the same API key share a cache."""
+    slot_save_path: Path | None = None
+    """Directory of slot files; None switches saving and restoring off."""
+    metrics: bool = False
+    """Serve `/metrics`."""
     max_body: int = 64 << 20
     """Bytes of a request body that are read before it is refused."""

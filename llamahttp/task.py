@@ -59,9 +59,23 @@ class CompletionTask:
     progress: bool = False
     """Also deliver `PromptProgress` after each part of the prompt."""
     cache_prompt: bool = True
-    """Reuse what a slot's memory already holds of this prompt."""
+    """Reuse what the memory, RAM or disk already holds of this prompt."""
+    n_cache_reuse: int = 0
+    """Least length of moved parts of the prompt to reuse by shifting their positions; 0 is off."""
+    n_keep: int = 0
+    """Tokens at the start that a context shift keeps; -1 is the whole prompt."""
+    n_discard: int = 0
+    """Tokens that a context shift drops; 0 is half of those after `n_keep`."""
     id_slot: int = -1
     """Run in this slot; -1 takes the best one that is free."""
+    priority: int = 0
+    """Lower is served earlier and preempted later."""
+    salt: str = ""
+    """Only tasks of the same salt share a cache."""
+    adapters: tuple[tuple[int, float], ...] = ()
+    """LoRA adapters to apply: pairs (index in `EngineConfig.loras`, scale other than 0), by index."""
+    turns: tuple[int, ...] = ()
+    """Positions in the prompt, ascending, where a turn begins: later prompts are likely to differ from there on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,38 @@ class TokenProbs:
 
     logprob: float
     top: tuple[tuple[int, float], ...]
+
+
+class Miss(enum.Enum):
+    """Why no more of a prompt was reused. The value is what users see."""
+
+    NONE = "none"
+    """Nothing was left to reuse."""
+    OFF = "off"
+    """The request forbids it (`cache_prompt` false)."""
+    NEW = "new"
+    """Nothing cached begins with the same token, under the same salt and adapters."""
+    DIVERGED = "diverged"
+    """All that is cached differs from the prompt after the reused tokens."""
+    CHECKPOINT = "checkpoint"
+    """More tokens are equal, but the memory of this model cannot be cut there and no checkpoint is nearer."""
+    STORAGE = "storage"
+    """More is stored in RAM or on disk, but could not be brought back."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """Prompt tokens that were not computed, by the tier that had them, and why they were not more."""
+
+    resident: int = 0
+    """In the context's memory, of another or an earlier request."""
+    ram: int = 0
+    disk: int = 0
+    miss: Miss = Miss.NEW
+
+    @property
+    def n_cached(self) -> int:
+        return self.resident + self.ram + self.disk
 
 
 class Timings(NamedTuple):
@@ -84,6 +130,8 @@ class Timings(NamedTuple):
     prompt_ms: float
     n_predicted: int
     predicted_ms: float
+    cache: CacheUse = CacheUse()
+    """Where the `n_cached` tokens came from."""
 
 
 class StopReason(enum.Enum):
@@ -142,6 +190,8 @@ class SlotState(enum.Enum):
     """What a slot is doing."""
 
     IDLE = "idle"
+    WAITING = "waiting"
+    """Launched, and waiting: for a prefix that another slot computes, for free cells, or for the disk."""
     PROMPT = "prompt"
     GENERATING = "generating"
 
@@ -159,6 +209,45 @@ class SlotSnapshot:
     n_predicted: int
     n_predict: int
     sampling: SamplingParams | None
+    cache: CacheUse = CacheUse()
+    n_preempted: int = 0
+    """How often the running task was preempted."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What the engine has done since it started, and what it holds now."""
+
+    n_tasks: int = 0
+    """Tasks launched; likewise those that failed."""
+    n_failed: int = 0
+    n_steps: int = 0
+    n_rows: int = 0
+    """Batch rows decoded in `n_steps` steps, which took `decode_ms`."""
+    decode_ms: float = 0.0
+    n_prompt: int = 0
+    """Prompt tokens computed, in `prompt_ms` milliseconds of the requests' time; likewise generated ones."""
+    prompt_ms: float = 0.0
+    n_predicted: int = 0
+    predicted_ms: float = 0.0
+    n_cached_resident: int = 0
+    n_cached_ram: int = 0
+    n_cached_disk: int = 0
+    misses: tuple[tuple[Miss, int], ...] = ()
+    """Launched tasks by why they reused no more."""
+    n_preempted: int = 0
+    n_evicted: int = 0
+    """Cached sequences dropped from the context's memory to make room."""
+    n_rebuilt: int = 0
+    """Times the context was made anew after a fatal error."""
+    n_cells: int = 0
+    """KV cells in all, and of them in use, by running and by cached sequences."""
+    n_cells_used: int = 0
+    n_sequences: int = 0
+    """Sequences in the context's memory, running or cached."""
+    ram_bytes: int = 0
+    """Held by the RAM tier, and on disk by the disk tier."""
+    disk_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +256,6 @@ class EngineSnapshot:
 
     slots: tuple[SlotSnapshot, ...]
     n_waiting: int
+    stats: EngineStats = EngineStats()
+    rebuilding: bool = False
+    """A fatal error was met and the context is being made anew."""
