@@ -12,6 +12,8 @@ class LlamaHTTPError(Exception):
 
     status = 500
     type = "server_error"
+    retry_after: int | None = None
+    """Seconds after which it is worth trying again, for `Retry-After`; None where nobody knows, or it never is."""
 
     def body(self) -> dict[str, object]:
         """The JSON object that llama-server would send as `error`."""
@@ -76,6 +78,10 @@ class QueueFull(LlamaHTTPError):
     status = 429
     type = "unavailable_error"
 
+    def __init__(self, message: str, *, retry_after: int | None = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
 
 class NotSupported(LlamaHTTPError):
     """A feature that is switched off, or that the model or this server does not have."""
@@ -85,10 +91,14 @@ class NotSupported(LlamaHTTPError):
 
 
 class Unavailable(LlamaHTTPError):
-    """The server cannot answer now: it is loading or stopping."""
+    """The server cannot answer now: it is loading, recovering or stopping, or the request waited too long."""
 
     status = 503
     type = "unavailable_error"
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class EngineError(LlamaHTTPError):

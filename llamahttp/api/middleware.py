@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ..errors import LlamaHTTPError, MethodNotAllowed, NotFound, NotSupported, QueueFull, Unauthorized, Unavailable
+from ..errors import LlamaHTTPError, MethodNotAllowed, NotFound, NotSupported, Unauthorized, Unavailable
 from ..version import __version__
 from .body import error_body, json_response
 from .page import FILES
@@ -23,8 +23,6 @@ PUBLIC = frozenset({"/health", "/v1/health", *FILES})
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 """Pages from these hosts may call the server."""
-
-RETRY_AFTER_S = 1
 
 MAX_REASON = 300
 """Characters of an error that are logged; clients' own words may be in it."""
@@ -82,9 +80,9 @@ def refuse(request: web.Request, error: LlamaHTTPError) -> web.Response:
     reason = printable(str(error)[:MAX_REASON])
     log.log(log_level(request), "%s %s refused: %s", request.method, request.rel_url.raw_path, reason)
     response = json_response(error_body(error), error.status)
-    if isinstance(error, QueueFull):
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
-    elif isinstance(error, NotSupported):
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, NotSupported):
         response.headers["x-should-retry"] = "false"  # OpenAI's clients repeat every other 5xx
     return response
 

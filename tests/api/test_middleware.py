@@ -12,7 +12,7 @@ from llamahttp.api.middleware import errors, is_known
 from llamahttp.api.sse import EventStream
 from llamahttp.api.state import STATE, ServerState
 from llamahttp.config import ServerConfig
-from llamahttp.errors import EngineError, ModelError
+from llamahttp.errors import EngineError, LlamaHTTPError, ModelError, QueueFull, Unavailable
 
 from .conftest import Client, Start, make_app, post
 
@@ -41,6 +41,29 @@ async def test_a_wrong_method_is_405(client: Client, method: str, path: str, all
         answer = await response.json()
     assert response.status == answer["error"]["code"] == 405
     assert allowed in response.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "header"),
+    [
+        (QueueFull("full"), 429, "1"),
+        (QueueFull("full", retry_after=7), 429, "7"),
+        (QueueFull("full", retry_after=None), 429, None),
+        (Unavailable("stopping"), 503, None),
+        (Unavailable("waited too long", retry_after=3), 503, "3"),
+        (EngineError("broken"), 500, None),
+    ],
+    ids=str,
+)
+async def test_an_error_says_when_to_come_back(error: LlamaHTTPError, status: int, header: str | None) -> None:
+    async def refusing(request: web.Request) -> web.StreamResponse:
+        raise error
+
+    app = web.Application(middlewares=[errors])
+    app.router.add_get("/", refusing)
+    async with TestClient(TestServer(app)) as client, client.get("/") as response:
+        assert (response.status, response.headers.get("Retry-After")) == (status, header)
+        assert (await response.json())["error"].keys() == {"code", "message", "type"}
 
 
 async def test_an_unexpected_error_is_500_without_its_text() -> None:
