@@ -1,22 +1,27 @@
-"""The command `llamahttp`: flags, then the server; every fault is one line on stderr."""
+"""The command `llamahttp`: flags, then the server; every fault is one line on stderr.
+
+Imports next to nothing until `main` minds signals, so that Ctrl-C ends the command quietly from its first moment on.
+"""
 
 from __future__ import annotations
 
 import os
-import platform
+import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 BEGAN = time.perf_counter()
 
-from . import flags, log  # noqa: E402  (the clock starts first)
-from .errors import StartupError  # noqa: E402
-from .version import __version__  # noqa: E402
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run the command; returns the exit status: 0, 1 (cannot start) or 2 (wrong flags)."""
+    _on_signals(lambda number, frame: os._exit(0))  # an exception in the midst of an import comes out as anything
+    from . import flags
+    from .errors import StartupError
+
     try:
         return _run(sys.argv[1:] if argv is None else argv, environ)
     except flags.Show as show:
@@ -26,20 +31,32 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, flags.UsageError) else 1
     except KeyboardInterrupt:
-        return 130
+        return 0
+
+
+def _on_signals(handler: Callable[..., object]) -> None:
+    for number in SIGNALS:
+        signal.signal(number, handler)
 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    from . import flags, log
+
     config = flags.parse(argv, environ)
     log.setup(config.log)
     for name in flags.unknown_variables(environ):
         print(f"warning: {name} is set, but llamahttp has no such setting", file=sys.stderr)
     from .app import run  # after the flags: it brings numpy and aiohttp with it
 
+    _on_signals(signal.default_int_handler)  # there are sockets to close now; once it runs, the loop takes signals
     return run(config, BEGAN)
 
 
 def _version() -> str:
+    import platform
+
+    from .version import __version__
+
     return f"llamahttp {__version__} (Python {platform.python_version()})\n"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -274,6 +275,31 @@ async def test_a_second_signal_ends_it_at_once() -> None:
 
 async def open_stream(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:
     return await session.post(f"{url}/completion", json={"prompt": "a", "stream": True, "n_predict": -1})
+
+
+COMMAND = """
+import sys
+from llamahttp.__main__ import main
+
+class Watch:
+    def find_spec(name, path, target=None):
+        if name == "llamahttp.flags":
+            print("importing", flush=True)
+
+sys.meta_path.insert(0, Watch)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("delay_s", [0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5])
+def test_a_signal_ends_the_command_quietly_while_it_imports_and_starts(number: int, delay_s: float) -> None:
+    with Server([sys.executable, "-c", COMMAND], [*ANY_PORT]) as server:
+        server.read_until("importing")
+        time.sleep(delay_s)
+        assert server.interrupt(number) < 2
+        status, _, err = server.end()
+    assert (status, err) == (0, "")
 
 
 # --- the application within a program

@@ -70,7 +70,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api", "aiohttp"),
     ("terminal", ""),
     ("app", "aiohttp signal socket threading uvloop"),  # threads that do not end in time
-    ("__main__", "argv environ"),
+    ("__main__", "argv environ signal"),
     ("llamahttp", ""),  # what programs of one's own import
 )
 RANK = {module: rank for rank, (module, _) in enumerate(TABLE)}
