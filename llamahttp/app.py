@@ -164,10 +164,10 @@ async def _serve(app: web.Application, sockets: Sequence[socket.socket], began: 
     try:
         for sock in sockets:
             await web.SockSite(runner, sock, backlog=listen.BACKLOG).start()
-        urls = [listen.url(sock) for sock in sockets]
-        log.log(OUTPUT, "llamahttp %s is loading %s on %s", __version__, _model(app), ", ".join(urls))
+        where = ", ".join([*listen.urls(sockets), *listen.paths(sockets)])
+        log.log(OUTPUT, "llamahttp %s is loading %s on %s", __version__, _model(app), where)
         if await _loaded(app, stopping):
-            log.log(OUTPUT, "%s", terminal.greeting(_started(app, urls, began)))
+            log.log(OUTPUT, "%s", terminal.greeting(_started(app, sockets, began)))
             gc.collect()
             gc.freeze()  # what start-up made stays: the collector need not walk it again
             await stopping.wait()
@@ -225,7 +225,7 @@ def _model(app: web.Application) -> str:
     return app[STATE].config.engine.model.name
 
 
-def _started(app: web.Application, urls: Sequence[str], began: float) -> terminal.Started:
+def _started(app: web.Application, sockets: Sequence[socket.socket], began: float) -> terminal.Started:
     state = app[STATE]
     engine = state.require_engine()
     _, sizes = decide_sizes(state.config.engine, engine.info.n_ctx_train)
@@ -238,6 +238,7 @@ def _started(app: web.Application, urls: Sequence[str], began: float) -> termina
         n_ctx_slot=engine.n_ctx_slot,
         kv_unified=sizes.kv_unified,
         n_threads=sizes.n_threads,
-        urls=urls,
+        urls=listen.urls(sockets),
+        paths=listen.paths(sockets),
         seconds=time.perf_counter() - began,
     )

@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from .errors import StartupError
 
@@ -37,11 +38,17 @@ def listening(hosts: str, port: int) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def url(sock: socket.socket) -> str:
-    """Where a client on this machine finds the server."""
-    name = sock.getsockname()
-    if sock.family == socket.AF_UNIX:
-        return f"unix:{name}"
+def urls(sockets: Sequence[socket.socket]) -> list[str]:
+    """Where a client on this machine finds the server over TCP."""
+    return [_url(sock.getsockname()) for sock in sockets if sock.family != socket.AF_UNIX]
+
+
+def paths(sockets: Sequence[socket.socket]) -> list[str]:
+    """Where a client on this machine finds the server over UNIX sockets."""
+    return [sock.getsockname() for sock in sockets if sock.family == socket.AF_UNIX]
+
+
+def _url(name: Sequence[Any]) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(name[0], f"[{name[0]}]" if ":" in name[0] else name[0])
     return f"http://{host}:{name[1]}"
 

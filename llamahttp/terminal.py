@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class Started:
     kv_unified: bool
     n_threads: int
     urls: Sequence[str]
+    paths: Sequence[str]
+    """Of UNIX sockets; there is a URL or a path."""
     seconds: float
     """From the start of the process."""
 
@@ -67,9 +70,14 @@ def _facts(started: Started) -> list[tuple[str, str]]:
     facts.append(("slots", _slots(started)))
     facts.append(("compute", f"{started.compute}; {started.n_threads} threads"))
     facts.append(("API key", "needed" if started.config.api_keys else "not needed"))
-    facts += [("web page" if i == 0 else "", url) for i, url in enumerate(started.urls)]
-    facts.append(("API", f"{started.urls[0]}/v1"))
+    facts += _listed("web page", started.urls)
+    facts += _listed("API", [f"{url}/v1" for url in started.urls[:1]])
+    facts += _listed("socket", started.paths)
     return facts
+
+
+def _listed(name: str, values: Sequence[str]) -> list[tuple[str, str]]:
+    return [("" if i else name, value) for i, value in enumerate(values)]
 
 
 def _slots(started: Started) -> str:
@@ -79,8 +87,7 @@ def _slots(started: Started) -> str:
 
 
 def _curl(started: Started) -> list[str]:
-    url = started.urls[0]
-    where = f"--unix-socket {url[len('unix:') :]} http://localhost" if url.startswith("unix:") else url
+    where = started.urls[0] if started.urls else f"--unix-socket {shlex.quote(started.paths[0])} http://localhost"
     key = " -H 'Authorization: Bearer YOUR-KEY'" if started.config.api_keys else ""
     return [
         f"  curl {where}/v1/chat/completions -H 'Content-Type: application/json'{key} \\",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llamahttp.errors import StartupError
-from llamahttp.listen import listening, url
+from llamahttp.listen import listening, paths, urls
 
 
 def connects(sock: socket.socket) -> bool:
@@ -88,8 +88,10 @@ def test_a_socket_that_is_served_and_a_plain_file_are_left_alone(tmp_path: Path)
 
 def test_urls_are_those_that_a_client_here_can_use(tmp_path: Path) -> None:
     with listening("127.0.0.1", 0) as sockets:
-        assert url(sockets[0]) == f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+        assert urls(sockets) == [f"http://127.0.0.1:{sockets[0].getsockname()[1]}"]
+        assert paths(sockets) == []
     with listening("0.0.0.0", 0) as sockets:
-        assert url(sockets[0]) == f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
-    with listening(str(tmp_path / "a.sock"), 0) as sockets:
-        assert url(sockets[0]) == f"unix:{tmp_path / 'a.sock'}"
+        assert urls(sockets) == [f"http://127.0.0.1:{sockets[0].getsockname()[1]}"]
+    with listening(f"{tmp_path / 'a.sock'}, 127.0.0.1", 0) as sockets:
+        assert urls(sockets) == [f"http://127.0.0.1:{sockets[1].getsockname()[1]}"]
+        assert paths(sockets) == [str(tmp_path / "a.sock")]

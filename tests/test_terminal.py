@@ -21,6 +21,7 @@ STARTED = Started(
     kv_unified=False,
     n_threads=6,
     urls=("http://127.0.0.1:8080",),
+    paths=(),
     seconds=1.234,
 )
 
@@ -44,13 +45,21 @@ def test_a_model_of_ones_own() -> None:
         ({"config": ServerConfig()}, "the built-in demo, a toy; load your own with -m model.gguf\n"),
         ({"config": ServerConfig(api_keys=frozenset({"secret"}))}, "API key   needed\n"),
         ({"config": ServerConfig(api_keys=frozenset({"secret"}))}, "-H 'Authorization: Bearer YOUR-KEY'"),
-        ({"urls": ("unix:/run/a.sock",)}, "curl --unix-socket /run/a.sock http://localhost/v1/chat/completions"),
+        ({"paths": ("/run/a.sock",)}, "API       http://127.0.0.1:8080/v1\n  socket    /run/a.sock\n"),
+        ({"paths": ("/run/a.sock",)}, "curl http://127.0.0.1:8080/v1/chat/completions"),
         ({"urls": ("http://a:1", "http://b:1")}, "web page  http://a:1\n            http://b:1\n"),
         ({"model": replace(INFO, n_params=999, n_bytes=1023)}, "999 parameters, 1023 bytes\n"),
     ],
 )
 def test_what_differs_is_said(change: dict[str, object], words: str) -> None:
     assert words in greeting(replace(STARTED, **change))  # type: ignore[arg-type]
+
+
+def test_with_a_unix_socket_only_its_path_and_a_curl_line_are_shown() -> None:
+    text = greeting(replace(STARTED, urls=(), paths=("/run/my own.sock",)))
+    assert "  socket    /run/my own.sock\n" in text
+    assert "curl --unix-socket '/run/my own.sock' http://localhost/v1/chat/completions" in text
+    assert "web page" not in text and "API  " not in text
 
 
 def test_keys_are_never_shown() -> None:
