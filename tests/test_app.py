@@ -20,7 +20,7 @@ from process import FAKE, REAL, Server, get
 from llamahttp.api.state import STATE
 from llamahttp.app import make_app, make_template
 from llamahttp.chat_template import CHATML
-from llamahttp.config import EngineConfig, ServerConfig
+from llamahttp.config import DEMO_MODEL, EngineConfig, ServerConfig
 from llamahttp.engine import Engine
 from llamahttp.errors import ModelError, StartupError
 
@@ -128,10 +128,11 @@ def test_a_port_in_use_is_one_line_of_the_command_too(busy_port: int) -> None:
     )
 
 
-def test_a_file_that_is_no_model_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_bytes", [4, 500, 4_000_000])
+def test_a_model_cut_short_is_one_line(n_bytes: int, tmp_path: Path) -> None:
     corrupt = tmp_path / "corrupt.gguf"
-    corrupt.write_bytes(b"GGUF" + b"\xff" * 500)
-    with Server(REAL, [*ANY_PORT, "-m", str(corrupt), "-lv", "0"]) as server:
+    corrupt.write_bytes(DEMO_MODEL.read_bytes()[:n_bytes])
+    with Server(REAL, [*ANY_PORT, "-m", str(corrupt)]) as server:
         status, _, err = server.end()
     assert status == 1
     assert err.startswith("error: ") and err.count("\n") == 1 and str(corrupt) in err

@@ -17,10 +17,10 @@ class LlamaAdapter:
         check_file(path)
         self._lib = library.load()
         self._owner = model.owner  # libllama frees adapters with their model
-        library.take_errors()
-        self._handle: int | None = self._lib.llama_adapter_lora_init(model.handle, os.fsencode(path))
-        if not self._handle:
-            raise ModelError(f"cannot load the adapter {path}: {library.reason(library.take_errors())}")
+        with library.telling_errors() as errors:
+            self._handle: int | None = self._lib.llama_adapter_lora_init(model.handle, os.fsencode(path))
+            if not self._handle:
+                raise ModelError(f"cannot load the adapter {path}: {library.reason(errors)}")
         self.path = path
 
     @property

@@ -7,6 +7,7 @@ is decided once, in `functions`.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes as c
 import json
 import logging
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from struct import Struct
@@ -216,11 +218,30 @@ def _collect(level: int, text: bytes, _user_data: object) -> None:
     line, _line.text = _line.text.rstrip(), ""
     level = getattr(_line, "level", CONSTANTS["GGML_LOG_LEVEL_INFO"])
     if level == CONSTANTS["GGML_LOG_LEVEL_ERROR"]:
-        _recent_errors.append(line)
+        told = getattr(_line, "told", None)
+        if told is not None:
+            level = CONSTANTS["GGML_LOG_LEVEL_DEBUG"]
+        (_recent_errors if told is None else told).append(line)
     llama_log.log(LEVELS.get(level, logging.DEBUG), "%s", line)
 
 
 _log_callback = LOG_CALLBACK(_collect)  # module level: libllama keeps the pointer for the life of the process
+
+
+@contextlib.contextmanager
+def telling_errors() -> Iterator[list[str]]:
+    """Error lines that libllama logs on this thread while the block runs, for what the block raises to tell them.
+
+    The log shows them at debug level then; if the block raises nothing, they are warnings as elsewhere.
+    """
+    errors: list[str] = []
+    _line.told = errors
+    try:
+        yield errors
+    finally:
+        _line.told = None
+    for line in errors:
+        llama_log.warning("%s", line)
 
 
 def take_errors() -> list[str]:

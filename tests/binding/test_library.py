@@ -149,12 +149,20 @@ def test_a_library_without_a_function_is_named(copied: Path) -> None:
 # --- after loading
 
 
+def split_at(lines: list[str], line: str) -> tuple[list[str], list[str]]:
+    """The lines before the one, and those after it."""
+    at = lines.index(line)
+    return lines[:at], lines[at + 1 :]
+
+
 def test_the_log_goes_through_logging_whole_lines_at_a_time(tmp_path: Path) -> None:
     program = f"""
 import logging, pathlib
 from llamahttp.binding import library
 from llamahttp.binding.model import LlamaModel
 logging.basicConfig(level=logging.DEBUG, format="%(name)s %(levelname)s %(message)s")
+library.load().llama_model_load_from_file(b"/no/such/file", library.load().llama_model_default_params())
+logging.warning("now a model")
 path = pathlib.Path({str(tmp_path / "broken.gguf")!r})
 path.write_bytes(b"GGUF" + bytes(100))
 try:
@@ -165,8 +173,10 @@ except Exception as error:
     child = python(program, library.directory())
     assert child.stdout == "ModelError\n"
     lines = child.stderr.splitlines()
-    assert any(line.startswith("llamahttp.libllama WARNING ") for line in lines), "libllama's errors are shown"
-    assert all(line.startswith("llamahttp.") for line in lines), "nothing is printed past logging"
+    before, after = split_at(lines, "root WARNING now a model")
+    assert any(line.startswith("llamahttp.libllama WARNING ") for line in before), "libllama's errors are shown"
+    assert all(line.startswith("llamahttp.") for line in before + after), "nothing is printed past logging"
+    assert after and all(" DEBUG " in line for line in after), "what our error tells is not told twice"
 
 
 def test_a_thread_that_computes_while_the_interpreter_ends_does_no_harm(llama_gguf: Path) -> None:
