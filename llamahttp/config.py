@@ -101,5 +101,7 @@ class ServerConfig:
     """Directory of slot files; None switches saving and restoring off."""
     metrics: bool = False
     """Serve `/metrics`."""
+    slots: bool = True
+    """Serve `/slots`."""
     max_body: int = 64 << 20
     """Bytes of a request body that are read before it is refused."""

@@ -6,7 +6,9 @@ a wrong flag are answered at once.
 
 from __future__ import annotations
 
+import csv
 import difflib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from .config import EngineConfig, LogConfig, ServerConfig
 from .errors import StartupError
 
 INT_MAX = 2**31 - 1
+FLOAT32_MAX = 3.4028234663852886e38
 N_THREADS_MAX = 512
 """GGML_MAX_N_THREADS"""
 N_SLOTS_MAX = 256
@@ -44,6 +47,21 @@ def integer(low: int, high: int = INT_MAX) -> Callable[[str], int]:
         if not low <= number <= high:
             raise ValueError(f"{number} is not within {low}..{high}")
         return number
+
+    return parse
+
+
+def number(low: float, high: float = math.inf) -> Callable[[str], float]:
+    """A parser of finite numbers within [low, high]."""
+
+    def parse(value: str) -> float:
+        try:
+            result = float(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a number") from None
+        if not (low <= result <= high and math.isfinite(result)):
+            raise ValueError(f"{result:g} is not within {low:g}..{high:g}")
+        return result
 
     return parse
 
@@ -88,12 +106,62 @@ def n_gpu_layers(value: str) -> int:
         raise ValueError(f"{value!r} is not a number of layers, nor auto, nor all") from None
 
 
+def cache_ram(value: str) -> int:
+    """MiB; -2 is automatic."""
+    if value == "auto":
+        return -2
+    try:
+        return integer(-1)(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number of MiB, nor -1 for no limit, nor 0 for off, nor auto") from None
+
+
 def model_file(value: str) -> Path:
+    return _gguf_file(value, "model")
+
+
+def _gguf_file(value: str, kind: str) -> Path:
     path = Path(value).expanduser()
     if path.is_dir():
         raise StartupError(f"{value} is a directory, not a GGUF file{_inside(path)}")
     if not path.is_file():
-        raise StartupError(f"there is no model file {value}{_near(path)}")
+        raise StartupError(f"there is no {kind} file {value}{_near(path)}")
+    return path
+
+
+def adapters(value: str) -> tuple[tuple[Path, float], ...]:
+    """Comma-separated files, each applied in full; a name with a comma stands in double quotes."""
+    return tuple((_gguf_file(name, "adapter"), 1.0) for name in _comma_separated(value))
+
+
+def scaled_adapters(value: str) -> tuple[tuple[Path, float], ...]:
+    """Comma-separated `FNAME:SCALE`."""
+    return tuple(map(_scaled_adapter, _comma_separated(value)))
+
+
+def _scaled_adapter(entry: str) -> tuple[Path, float]:
+    name, colon, scale = entry.rpartition(":")
+    if not colon:
+        raise ValueError(f"{entry!r} has no scale: give FNAME:SCALE")
+    return _gguf_file(name, "adapter"), number(-FLOAT32_MAX, FLOAT32_MAX)(scale)
+
+
+def _comma_separated(value: str) -> list[str]:
+    names = [name for row in csv.reader([value]) for name in row if name]
+    if not names:
+        raise ValueError("there is no file name in it")
+    return names
+
+
+def directory(value: str) -> Path:
+    """A directory to write into; made if need be."""
+    path = Path(value).expanduser()
+    if path.exists() and not path.is_dir():
+        raise StartupError(f"{value} is not a directory")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartupError(f"cannot make the directory {value}: {error.strerror}") from None
     return path
 
 
@@ -153,7 +221,7 @@ def chat_template(value: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """One row. `target` is a field of ServerConfig, or `engine.` or `log.` and a field of those."""
+    """One row. `target` is a field of ServerConfig, or `engine.` or `log.` and a field of those, or `nothing`."""
 
     names: tuple[str, ...]
     target: str
@@ -226,6 +294,13 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             help="most tokens that a request may generate (default: {}, -1 = no limit)",
         ),
         Value(
+            names=("--keep",),
+            target="n_keep",
+            metavar="N",
+            parse=integer(-1),
+            help="prompt tokens that a context shift keeps (default: {}, -1 = all)",
+        ),
+        Value(
             names=("-b", "--batch-size"),
             target="engine.n_batch",
             metavar="N",
@@ -263,6 +338,27 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             parse=n_gpu_layers,
             env="LLAMA_ARG_N_GPU_LAYERS",
             help="layers on the GPU: a number, auto or all (default: auto)",
+        ),
+        Constant(
+            names=("--swa-full",),
+            target="engine.swa_full",
+            value=True,
+            env="LLAMA_ARG_SWA_FULL",
+            help="keep the whole context in layers with a sliding window too: more memory, no checkpoints needed",
+        ),
+        Value(
+            names=("--lora",),
+            target="engine.loras",
+            metavar="FNAME",
+            parse=adapters,
+            help="LoRA adapters to apply, comma-separated; may be given several times",
+        ),
+        Value(
+            names=("--lora-scaled",),
+            target="engine.loras",
+            metavar="FNAME:SCALE,...",
+            parse=scaled_adapters,
+            help="LoRA adapters with scales of their own; 0 = loaded, and applied only where a request asks for it",
         ),
     ),
     "logging": (
@@ -352,12 +448,140 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             help="one pool of context shared by all slots (default: on if the number of slots is automatic)",
         ),
         Value(
+            names=("--kv-unified-per-slot",),
+            target="engine.n_ctx_slot",
+            metavar="N",
+            parse=integer(0),
+            env="LLAMA_ARG_KV_UNIFIED_PER_SLOT",
+            help="most tokens of one slot in a shared pool, which without -c has N for each slot (default: no limit)",
+        ),
+        Switch(
+            names=("--context-shift",),
+            off=("--no-context-shift",),
+            target="engine.context_shift",
+            env="LLAMA_ARG_CONTEXT_SHIFT",
+            help="go on in a full context by dropping its oldest tokens (default: {})",
+        ),
+        Switch(
+            names=("--cache-prompt",),
+            off=("--no-cache-prompt",),
+            target="cache_prompt",
+            env="LLAMA_ARG_CACHE_PROMPT",
+            help="reuse what is cached of a prompt, unless a request says otherwise (default: {})",
+        ),
+        Value(
+            names=("--cache-reuse",),
+            target="n_cache_reuse",
+            metavar="N",
+            parse=integer(0),
+            env="LLAMA_ARG_CACHE_REUSE",
+            help="least length of moved parts of a prompt to reuse by shifting them (default: {}, 0 = off)",
+        ),
+        Value(
+            names=("-cram", "--cache-ram"),
+            target="engine.cache_ram",
+            metavar="MIB",
+            parse=cache_ram,
+            env="LLAMA_ARG_CACHE_RAM",
+            help="RAM for cached prompts (default: auto = a share of what is free, -1 = no limit, 0 = off)",
+        ),
+        Value(
+            names=("--cache-disk",),
+            target="engine.cache_disk",
+            metavar="PATH",
+            parse=directory,
+            env="LLAMA_ARG_CACHE_DISK",
+            help="directory for cached prompts, which outlive the server (default: none)",
+        ),
+        Value(
+            names=("--cache-disk-size",),
+            target="engine.cache_disk_size",
+            metavar="MIB",
+            parse=integer(1),
+            env="LLAMA_ARG_CACHE_DISK_SIZE",
+            help="most that the files in that directory take (default: {})",
+        ),
+        Switch(
+            names=("--cache-salt-by-key",),
+            off=("--no-cache-salt-by-key",),
+            target="salt_by_key",
+            env="LLAMA_ARG_CACHE_SALT_BY_KEY",
+            help="only requests with the same API key share cached prompts (default: {})",
+        ),
+        Value(
+            names=("-ctxcp", "--ctx-checkpoints", "--swa-checkpoints"),
+            target="engine.n_checkpoints",
+            metavar="N",
+            parse=integer(0),
+            env="LLAMA_ARG_CTX_CHECKPOINTS",
+            help="checkpoints of a sequence, where a model's memory cannot be cut anywhere (default: {}, 0 = none)",
+        ),
+        Value(
+            names=("-cms", "--checkpoint-min-step"),
+            target="engine.checkpoint_min_step",
+            metavar="N",
+            parse=integer(0),
+            env="LLAMA_ARG_CHECKPOINT_MIN_SPACING_NT",
+            help="tokens between two checkpoints within one turn (default: {})",
+        ),
+        Value(
+            names=("--slot-save-path",),
+            target="slot_save_path",
+            metavar="PATH",
+            parse=directory,
+            help="directory for what POST /slots/ID saves and restores (default: off)",
+        ),
+        Value(
+            names=("--target-step-ms",),
+            target="engine.target_step_ms",
+            metavar="MS",
+            parse=number(1),
+            env="LLAMA_ARG_TARGET_STEP_MS",
+            help="prompts are computed beside running answers in parts that take about this long (default: {:g})",
+        ),
+        Value(
             names=("--queue-size",),
             target="engine.queue_size",
             metavar="N",
             parse=integer(1),
             env="LLAMA_ARG_QUEUE_SIZE",
             help="requests that may wait for a slot before more are refused (default: {})",
+        ),
+        Value(
+            names=("--queue-timeout",),
+            target="engine.queue_timeout",
+            metavar="SECONDS",
+            parse=number(0),
+            env="LLAMA_ARG_QUEUE_TIMEOUT",
+            help="how long a request may wait for a slot before it is refused (default: {:g}, 0 = no limit)",
+        ),
+        Switch(
+            names=("--slots",),
+            off=("--no-slots",),
+            target="slots",
+            env="LLAMA_ARG_ENDPOINT_SLOTS",
+            help="tell at GET /slots what the slots do (default: {})",
+        ),
+        Constant(
+            names=("--metrics",),
+            target="metrics",
+            value=True,
+            env="LLAMA_ARG_ENDPOINT_METRICS",
+            help="serve counters for Prometheus at GET /metrics",
+        ),
+        Value(
+            names=("-sps", "--slot-prompt-similarity"),
+            target="nothing",
+            metavar="SIMILARITY",
+            parse=number(0, 1),
+            help="no effect here: prompts share what they have in common, in whichever slot they run",
+        ),
+        Switch(
+            names=("--cache-idle-slots",),
+            off=("--no-cache-idle-slots",),
+            target="nothing",
+            env="LLAMA_ARG_CACHE_IDLE_SLOTS",
+            help="no effect here: what is idle is moved to RAM when its place is needed",
         ),
         Switch(
             names=("--warmup",),
@@ -468,8 +692,9 @@ def _split(word: str) -> tuple[str, str | None]:
 def _unknown(name: str) -> str:
     if not name.startswith("-"):
         return f"unexpected argument {name!r}: everything is set with flags; a model is named with -m"
-    # of two or three letters every other flag is near
-    close = difflib.get_close_matches(name, BY_NAME, n=1) if name.startswith("--") else []
+    # to two or three letters every other flag is near
+    long_names = [known for known in BY_NAME if known.startswith("--")]
+    close = difflib.get_close_matches(name, long_names, n=1) if name.startswith("--") else []
     hint = (
         f"did you mean {close[0]}?"
         if close
@@ -493,6 +718,8 @@ def _read_environ(environ: Mapping[str, str], skip: set[Flag]) -> Iterator[Setti
                 yield flag, _checked(flag.parse, flag.env, value)
             case Switch():
                 yield flag, _checked(boolean, flag.env, value)
+            case Constant() if _checked(boolean, flag.env, value):
+                yield flag, flag.value
 
 
 def _checked(parse: Callable[[str], object], name: str, value: str) -> object:
@@ -505,13 +732,18 @@ def _checked(parse: Callable[[str], object], name: str, value: str) -> object:
 
 
 def _configure(settings: Sequence[Setting]) -> ServerConfig:
-    """Apply settings in order: the last one wins, except that sets of API keys add up."""
+    """Apply settings in order: the last one wins, except that API keys and adapters add up."""
     parts: dict[str, dict[str, Any]] = {"": {}, "engine": {}, "log": {}}
     for flag, value in settings:
+        if flag.target == "nothing":
+            continue
         part, _, name = flag.target.rpartition(".")
         fields = parts[part]
-        if isinstance(value, frozenset):
-            value |= fields.get(name, frozenset())
+        match value:
+            case frozenset():
+                value |= fields.get(name, frozenset())
+            case tuple():
+                value = fields.get(name, ()) + value
         fields[name] = value
     return ServerConfig(engine=EngineConfig(**parts["engine"]), log=LogConfig(**parts["log"]), **parts[""])
 
@@ -555,7 +787,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _described(flag: Flag) -> str:
     part, _, name = flag.target.rpartition(".")
-    if "{}" not in flag.help:
+    if "{" not in flag.help:
         return flag.help
     default = getattr(getattr(ServerConfig(), part) if part else ServerConfig(), name)
     shown = {True: "on", False: "off"}[default] if isinstance(default, bool) else default

@@ -95,6 +95,27 @@ def test_a_start_script_of_llama_server_is_understood(model: Path) -> None:
         ("--log-colors auto", "log.colors", None),
         ("--log-colors enabled", "log.colors", True),
         ("--chat-template chatml", "chat_template", "chatml"),
+        ("--keep -1", "n_keep", -1),
+        ("--swa-full", "engine.swa_full", True),
+        ("--kv-unified-per-slot 4096", "engine.n_ctx_slot", 4096),
+        ("--context-shift", "engine.context_shift", True),
+        ("--context-shift --no-context-shift", "engine.context_shift", False),
+        ("--no-cache-prompt", "cache_prompt", False),
+        ("--cache-reuse 256", "n_cache_reuse", 256),
+        ("-cram 100", "engine.cache_ram", 100),
+        ("--cache-ram -1", "engine.cache_ram", -1),
+        ("--cache-ram 9 --cache-ram auto", "engine.cache_ram", -2),
+        ("--cache-disk-size 7", "engine.cache_disk_size", 7),
+        ("--cache-salt-by-key", "salt_by_key", True),
+        ("-ctxcp 0", "engine.n_checkpoints", 0),
+        ("--ctx-checkpoints 3", "engine.n_checkpoints", 3),
+        ("--swa-checkpoints 3", "engine.n_checkpoints", 3),
+        ("-cms 0", "engine.checkpoint_min_step", 0),
+        ("--checkpoint-min-step 5", "engine.checkpoint_min_step", 5),
+        ("--target-step-ms 12.5", "engine.target_step_ms", 12.5),
+        ("--queue-timeout 0.5", "engine.queue_timeout", 0.5),
+        ("--slots --no-slots", "slots", False),
+        ("--metrics", "metrics", True),
         ("--chat-template {{messages}}", "chat_template", "{{messages}}"),
     ],
 )
@@ -117,6 +138,12 @@ def test_spellings(line: str, target: str, value: object) -> None:
         ("-v", {"LLAMA_ARG_LOG_VERBOSITY": "1"}, "log.verbosity", flags.INT_MAX),
         ("", {"LLAMA_API_KEY": "a,b"}, "api_keys", {"a", "b"}),
         ("--api-key c", {"LLAMA_API_KEY": "a,b"}, "api_keys", {"c"}),
+        ("", {"LLAMA_ARG_CACHE_RAM": "0"}, "engine.cache_ram", 0),
+        ("", {"LLAMA_ARG_NO_CACHE_PROMPT": "1"}, "cache_prompt", False),
+        ("", {"LLAMA_ARG_ENDPOINT_METRICS": "1"}, "metrics", True),
+        ("", {"LLAMA_ARG_ENDPOINT_METRICS": "off"}, "metrics", False),
+        ("", {"LLAMA_ARG_SWA_FULL": ""}, "engine.swa_full", False),
+        ("", {"LLAMA_ARG_CHECKPOINT_MIN_SPACING_NT": "12"}, "engine.checkpoint_min_step", 12),
     ],
 )
 def test_environment(line: str, environ: dict[str, str], target: str, value: object) -> None:
@@ -127,6 +154,50 @@ def test_api_keys_from_flag_and_file_add_up(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("# ours\nfirst\n\n second \n")
     assert read(f"--api-key third --api-key-file {keys}").api_keys == {"first", "second", "third"}
+
+
+def test_adapters_add_up_in_order(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.gguf", "b.gguf", "c,d.gguf", "e:f.gguf")]
+    for path in paths:
+        path.write_bytes(b"GGUF")
+    a, b, c, e = paths
+    words = ["--lora", f'{a},"{c}"', "--lora-scaled", f"{b}:0.5,{e}:-1", "--lora", str(b)]
+    assert parse(words, {}).engine.loras == ((a, 1.0), (c, 1.0), (b, 0.5), (e, -1.0), (b, 1.0))
+
+
+@pytest.mark.parametrize("flag", ["--lora", "--lora-scaled"])
+def test_a_missing_adapter_is_named(model: Path, flag: str) -> None:
+    missing = model.with_name("llama-8c.gguf")
+    scale = ":1" if flag == "--lora-scaled" else ""
+    with pytest.raises(StartupError) as caught:
+        read(f"{flag} {missing}{scale}")
+    assert str(caught.value) == f"{flag}: there is no adapter file {missing}; did you mean {model}?"
+
+
+def test_a_scale_is_a_finite_number(model: Path) -> None:
+    for scale, message in [("x", "'x' is not a number"), ("inf", "inf is not within"), ("1e39", "1e+39 is not within")]:
+        with pytest.raises(UsageError, match=re.escape(f"--lora-scaled: {message}")):
+            read(f"--lora-scaled {model}:{scale}")
+
+
+@pytest.mark.parametrize(
+    ("flag", "target"), [("--slot-save-path", "slot_save_path"), ("--cache-disk", "engine.cache_disk")]
+)
+def test_directories_are_made(tmp_path: Path, flag: str, target: str) -> None:
+    path = tmp_path / "new" / "folder"
+    for _ in range(2):
+        assert field(read(f"{flag} {path}"), target) == path
+        assert path.is_dir()
+    (path / "file").touch()
+    with pytest.raises(StartupError, match=f"^{flag}: {path}/file is not a directory"):
+        read(f"{flag} {path}/file")
+    with pytest.raises(StartupError, match=f"^{flag}: cannot make the directory {path}/file/x: Not a directory"):
+        read(f"{flag} {path}/file/x")
+
+
+def test_flags_without_an_effect_are_taken() -> None:
+    config = read("-sps 0.5 --slot-prompt-similarity 0 --cache-idle-slots --no-cache-idle-slots")
+    assert config == read(LLAMA_ARG_CACHE_IDLE_SLOTS="1") == ServerConfig()
 
 
 def test_chat_template_file_is_read(tmp_path: Path) -> None:
@@ -158,6 +229,18 @@ def test_chat_template_file_is_read(tmp_path: Path) -> None:
         ("--api-key ,", "--api-key: there is no key in it"),
         ("--warmup=yes", "--warmup takes no value"),
         ("-a ,", "-a: the name is empty"),
+        ("--keep -2", "--keep: -2 is not within -1..2147483647"),
+        ("--cache-reuse -1", "--cache-reuse: -1 is not within 0..2147483647"),
+        ("-cram -2", "-cram: '-2' is not a number of MiB, nor -1 for no limit, nor 0 for off, nor auto"),
+        ("--cache-disk-size 0", "--cache-disk-size: 0 is not within 1..2147483647"),
+        ("-ctxcp -1", "-ctxcp: -1 is not within 0..2147483647"),
+        ("--target-step-ms 0", "--target-step-ms: 0 is not within 1..inf"),
+        ("--target-step-ms soon", "--target-step-ms: 'soon' is not a number"),
+        ("--queue-timeout inf", "--queue-timeout: inf is not within 0..inf"),
+        ("--queue-timeout nan", "--queue-timeout: nan is not within 0..inf"),
+        ("-sps 2", "-sps: 2 is not within 0..1"),
+        ("--lora ,", "--lora: there is no file name in it"),
+        ("--lora-scaled a.gguf", "--lora-scaled: 'a.gguf' has no scale: give FNAME:SCALE"),
     ],
 )
 def test_a_wrong_line_is_one_clear_message(line: str, message: str) -> None:
@@ -236,7 +319,7 @@ def test_the_table_is_consistent() -> None:
     assert len(variables) == len(set(variables))
     for flag in FLAGS:
         assert isinstance(flag, Value | Switch | Constant)
-        if flag.target != "show":
+        if flag.target not in ("show", "nothing"):
             field(ServerConfig(), flag.target)
 
 
