@@ -55,9 +55,15 @@ def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 def _version() -> str:
     import platform
 
+    from .binding import library
+    from .errors import LibraryError
     from .version import __version__
 
-    return f"llamahttp {__version__} (Python {platform.python_version()})\n"
+    lines = f"llamahttp {__version__} (Python {platform.python_version()})\n"
+    try:
+        return lines + f"llama.cpp {library.version_of(library.read_manifest(library.directory()))}\n"
+    except LibraryError:  # none is built yet
+        return lines
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import sys
@@ -81,6 +82,17 @@ def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
         server.interrupt()
         assert server.end()[0] == 0
     assert not path.exists()
+
+
+def test_the_version_is_ours_and_that_of_the_library_where_one_is_built(tmp_path: Path) -> None:
+    with Server(REAL, ["--version"]) as server:
+        status, out, err = server.end()
+    ours, theirs = out.splitlines()
+    assert (status, err) == (0, "")
+    assert re.fullmatch(r"llamahttp \d\S+ \(Python 3\.\S+\)", ours)
+    assert re.fullmatch(r"llama\.cpp \S+ \([0-9a-f]{8}\)", theirs)
+    with Server(REAL, ["--version"], {"LLAMAHTTP_LIB": str(tmp_path)}) as server:
+        assert server.end() == (0, ours + "\n", "")
 
 
 # --- not starting: one line on stderr, no traceback

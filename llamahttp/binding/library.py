@@ -111,7 +111,12 @@ def read_manifest(where: Path) -> dict[str, Any]:
 
 def version(lib: Any) -> str:
     """The loaded library in a few words: version and commit."""
-    source = lib.manifest["llama_cpp"]
+    return version_of(lib.manifest)
+
+
+def version_of(manifest: dict[str, Any]) -> str:
+    """A built library in a few words, without loading it."""
+    source = manifest["llama_cpp"]
     return f"{source.get('version', 'unknown')} ({str(source.get('commit', ''))[:8]})"
 
 
