@@ -31,6 +31,13 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("listen", "socket"),
     ("task", ""),
     ("text", ""),
+    ("cache", ""),
+    ("cache.radix", ""),
+    ("cache.snapshot", ""),
+    ("cache.ram", ""),
+    ("cache.disk", ""),
+    ("cache.worker", "threading"),  # reads and writes the disk tier's files
+    ("cache.store", ""),
     ("queue", "threading call_soon_threadsafe"),
     ("abc", ""),
     ("sampling", ""),
@@ -45,6 +52,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.library", "ctypes environ subprocess threading"),
     ("binding.model", "ctypes"),
     ("binding.adapter", ""),
+    ("binding.fingerprint", ""),
     ("binding.decoder", "ctypes"),
     ("binding.sampler", "ctypes concurrent"),  # the pool that samples slots in parallel
     ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh
@@ -58,6 +66,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.state", "aiohttp"),
     ("api.page", "aiohttp"),
     ("api.middleware", "aiohttp"),
+    ("api.lora", "aiohttp"),
     ("api.answer", ""),
     ("api.prompt", ""),
     ("api.fragments", ""),

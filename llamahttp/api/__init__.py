@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ..errors import NotSupported
-from . import admin, native, openai
+from . import admin, lora, native, openai
 from .middleware import add_headers
 from .page import FILES, page
 
@@ -13,7 +13,6 @@ LATER = (
     "/embedding",
     "/embeddings",
     "/infill",
-    "/lora-adapters",
     "/metrics",
     "/rerank",
     "/reranking",
@@ -46,6 +45,8 @@ def setup(app: web.Application) -> None:
     router.add_post("/props", admin.change_props)
     router.add_get("/slots", admin.slots)
     router.add_post("/slots/{id_slot}", admin.slot_action)
+    router.add_get("/lora-adapters", lora.show_adapters)
+    router.add_post("/lora-adapters", lora.set_scales)
     router.add_post("/completion", native.completion)
     router.add_post("/completions", native.completion)
     router.add_post("/v1/completions", openai.text_completion)

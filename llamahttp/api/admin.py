@@ -28,7 +28,7 @@ async def props(http: web.Request) -> web.Response:
     return json_response(
         {
             "default_generation_settings": {
-                "params": fragments.default_settings(),
+                "params": fragments.default_settings(state.defaults),
                 "n_ctx": engine.n_ctx_slot,
             },
             "total_slots": engine.n_slots,

@@ -13,21 +13,26 @@ _decode = msgspec.json.Decoder().decode
 
 
 async def read_object(request: web.Request, max_bytes: int) -> dict[str, object]:
-    """The JSON object in a request's body, whatever its content type says.
-
-    Raises BodyTooLarge, and InvalidRequest for what is not a JSON object. The decoder is written in C and takes
-    about 10 ms for 20 MB, so it runs here: it would hold the interpreter's lock in another thread too.
-    """
-    body = await read_bytes(request, max_bytes)
-    if not body or body.isspace():
-        raise InvalidRequest("the request has no body; a JSON object is expected")
-    try:
-        value = _decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"the request body is not valid JSON: {error}") from None
+    """The JSON object in a request's body. Raises BodyTooLarge, and InvalidRequest for anything else."""
+    value = await read_json(request, max_bytes)
     if not isinstance(value, dict):
         raise InvalidRequest(f"the request body must be a JSON object, but is {json_type(value)}")
     return value
+
+
+async def read_json(request: web.Request, max_bytes: int) -> object:
+    """The JSON value in a request's body, whatever its content type says.
+
+    Raises BodyTooLarge, and InvalidRequest for what is not JSON. The decoder is written in C and takes about 10 ms
+    for 20 MB, so it runs here: it would hold the interpreter's lock in another thread too.
+    """
+    body = await read_bytes(request, max_bytes)
+    if not body or body.isspace():
+        raise InvalidRequest("the request has no body; JSON is expected")
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"the request body is not valid JSON: {error}") from None
 
 
 async def read_bytes(request: web.Request, max_bytes: int) -> bytearray:

@@ -6,6 +6,7 @@ Event loop only. A dialect gives the shapes; what is common to all of them is he
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -20,8 +21,11 @@ from ..task import RANDOM_SEED, CompletionTask, Finished, PromptProgress, Sampli
 from .answer import Answer
 from .body import json_response
 from .field import Bias
+from .lora import active, read_scales
+from .middleware import given_key
 from .schema import CompletionRequest
 from .sse import EventStream, error_event
+from .state import STATE
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -63,18 +67,22 @@ class Prompt:
 
     tokens: NDArray[np.int32]
     prefix: str = ""
+    turns: tuple[int, ...] = ()
+    """Positions, ascending, where a turn of the conversation begins."""
 
 
 async def respond(
-    http: web.Request, engine: Engine, request: CompletionRequest, prompts: Sequence[Prompt], dialect: Dialect
+    http: web.Request, request: CompletionRequest, prompts: Sequence[Prompt], dialect: Dialect
 ) -> web.StreamResponse:
     """Run every prompt `n_cmpl` times and answer. Leaving early, as when the client goes, cancels the tasks."""
+    engine = http.app[STATE].require_engine()
+    common = common_task(http, request)
     sampling = await with_bias(engine, request.sampling, request.logit_bias)
     async with AsyncExitStack() as stack:
         answers: list[Answer] = []
         for id_prompt, prompt in enumerate(prompts):
             for i in range(request.n_cmpl):
-                task = make_task(request, prompt.tokens, with_seed(sampling, i))
+                task = replace(common, prompt=prompt.tokens, turns=prompt.turns, sampling=with_seed(sampling, i))
                 stream = await stack.enter_async_context(engine.submit(task))
                 answers.append(
                     Answer(
@@ -94,21 +102,40 @@ async def respond(
     return json_response(dialect.whole(answers))
 
 
-def make_task(request: CompletionRequest, prompt: NDArray[np.int32], sampling: SamplingParams) -> CompletionTask:
-    """The engine's task. Whole answers come in one delivery unless their end is decided here, token by token.
+NO_TOKENS = np.empty(0, np.int32)
 
-    A stream asks for progress even if the client does not: the headers go out with the first of it.
+
+def common_task(http: web.Request, request: CompletionRequest) -> CompletionTask:
+    """What the tasks of a request have in common. Raises InvalidRequest for adapters that are not there.
+
+    Whole answers come in one delivery unless their end is decided here, token by token. A stream asks for progress
+    even if the client does not: the headers go out with the first of it.
     """
+    state = http.app[STATE]
+    scales = read_scales(request.lora, len(state.lora_scales)) if request.lora else state.lora_scales
     return CompletionTask(
-        prompt=prompt,
-        sampling=sampling,
+        prompt=NO_TOKENS,
         n_predict=request.n_predict,
         n_probs=request.n_probs,
         stepwise=request.stream or bool(request.stop) or request.t_max_predict_ms > 0,
         progress=request.stream,
         cache_prompt=request.cache_prompt,
+        n_cache_reuse=request.n_cache_reuse,
+        n_keep=request.n_keep,
+        n_discard=request.n_discard,
         id_slot=request.id_slot,
+        priority=request.priority,
+        salt=salt(request.cache_salt, given_key(http) if state.config.salt_by_key else None),
+        adapters=active(scales),
     )
+
+
+def salt(wanted: str, key: str | None) -> str:
+    """The salt of a task: what the request wants, and with an API key also a digest that stands for the key."""
+    if key is None:
+        return wanted
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return f"{digest}:{wanted}"
 
 
 def with_seed(sampling: SamplingParams, i: int) -> SamplingParams:

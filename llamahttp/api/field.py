@@ -54,7 +54,7 @@ class Field:
     aliases: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
-    """Limits of a number; of a list `high` is the most entries."""
+    """Limits of a number; `high` is also the most entries of a list, or characters of a string."""
     soft: bool = False
     """Values outside the limits are moved to the limit; otherwise they are refused."""
     one_of: tuple[str, ...] = ()
@@ -80,12 +80,12 @@ class Table:
                 if name == field.name or name not in self._by_name:
                     self._by_name[name] = field
 
-    def decode(self, body: Mapping[str, object]) -> dict[str, Any]:
-        """Every field's value by its first name, defaults included.
+    def decode(self, body: Mapping[str, object], defaults: Mapping[str, Any] = {}) -> dict[str, Any]:
+        """Every field's value by its first name. What the body leaves out is as in `defaults`, else as in the table.
 
         Raises InvalidRequest for a wrong type or value, NotSupported for one that needs what is not there yet.
         """
-        values = self._defaults.copy()
+        values = {**self._defaults, **defaults}
         for name, value in body.items():
             field = self._by_name.get(name)
             if field is None or value is None or self._is_shadowed(field, name, body):
@@ -163,6 +163,8 @@ def _boolean(field: Field, name: str, value: object) -> bool:
 def _string(field: Field, name: str, value: object) -> str:
     if not isinstance(value, str):
         raise wrong_type(name, "string", value)
+    if field.high is not None and len(value) > field.high:
+        raise InvalidRequest(f"Field '{name}': at most {field.high} characters are allowed, but got {len(value)}")
     return value
 
 

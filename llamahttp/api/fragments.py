@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..task import PromptProgress, SamplingParams, Timings, TokenProbs
+from ..task import CacheUse, PromptProgress, SamplingParams, Timings, TokenProbs
 from .field import FLOAT32_MAX
 from .schema import NATIVE_TABLE, SAMPLERS
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .answer import Answer
 
 
-def timings(cost: Timings) -> dict[str, float]:
+def timings(cost: Timings) -> dict[str, object]:
     """The `timings` object. Speeds of the generation count from the first token, so one token has none."""
     n_intervals = cost.n_predicted - 1
     return {
@@ -27,7 +27,13 @@ def timings(cost: Timings) -> dict[str, float]:
         "predicted_ms": cost.predicted_ms,
         "predicted_per_token_ms": _ratio(cost.predicted_ms, n_intervals),
         "predicted_per_second": _ratio(1e3 * n_intervals, cost.predicted_ms),
+        "cache": cache_use(cost.cache),
     }
+
+
+def cache_use(cache: CacheUse) -> dict[str, object]:
+    """Prompt tokens that were not computed, by the tier that had them, and why they were not more."""
+    return {"resident": cache.resident, "ram": cache.ram, "disk": cache.disk, "miss": cache.miss.value}
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -144,6 +150,6 @@ _SETTINGS = (
 )
 
 
-def default_settings() -> dict[str, object]:
-    """The settings of a request that sets none."""
-    return generation_settings(NATIVE_TABLE.decode({}), SamplingParams(), brief=True)
+def default_settings(defaults: Mapping[str, Any]) -> dict[str, object]:
+    """The settings of a request that sets none, where the server's own `defaults` go before those of the fields."""
+    return generation_settings(NATIVE_TABLE.decode({}, defaults), SamplingParams(), brief=True)

@@ -22,7 +22,6 @@ from .schema import (
     NATIVE_TABLE,
     TOKENIZE_TABLE,
     CompletionRequest,
-    completion_request,
 )
 from .sse import event
 from .state import STATE, ServerState
@@ -141,11 +140,10 @@ def pick(result: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
 
 async def completion(http: web.Request) -> web.StreamResponse:
     state = http.app[STATE]
-    engine = state.require_engine()
     body = await read_object(http, state.config.max_body)
-    request = completion_request(NATIVE_TABLE, body, n_slots=engine.n_slots, n_predict=state.config.n_predict)
+    request = state.decode(NATIVE_TABLE, body)
     prompts = await read_prompts(state, body, request)
-    return await respond(http, engine, request, prompts, NativeDialect(state, request, prompts))
+    return await respond(http, request, prompts, NativeDialect(state, request, prompts))
 
 
 async def read_prompts(state: ServerState, body: dict[str, object], request: CompletionRequest) -> list[Prompt]:

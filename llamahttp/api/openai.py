@@ -20,7 +20,7 @@ from .completion import Prompt, respond
 from .native import read_prompts
 from .prompt import tokenize_prompt
 from .reasoning import ReasoningSplitter
-from .schema import CHAT_TABLE, TEXT_TABLE, CompletionRequest, completion_request
+from .schema import CHAT_TABLE, TEXT_TABLE, CompletionRequest
 from .sse import DONE, event
 from .state import STATE, ServerState
 
@@ -249,12 +249,11 @@ class ChatDialect(OpenAIDialect):
 
 async def text_completion(http: web.Request) -> web.StreamResponse:
     state = http.app[STATE]
-    engine = state.require_engine()
     body = await read_object(http, state.config.max_body)
-    request = completion_request(TEXT_TABLE, body, n_slots=engine.n_slots, n_predict=state.config.n_predict)
+    request = state.decode(TEXT_TABLE, body)
     check_text_values(request.values)
     prompts = await read_prompts(state, body, request)
-    return await respond(http, engine, request, prompts, TextDialect(state, request))
+    return await respond(http, request, prompts, TextDialect(state, request))
 
 
 def check_text_values(values: Mapping[str, Any]) -> None:
@@ -269,11 +268,11 @@ async def chat_completion(http: web.Request) -> web.StreamResponse:
     state = http.app[STATE]
     engine = state.require_engine()
     body = await read_object(http, state.config.max_body)
-    request = completion_request(CHAT_TABLE, body, n_slots=engine.n_slots, n_predict=state.config.n_predict)
+    request = state.decode(CHAT_TABLE, body)
     chat = chat_prompt(body, request.values, state.require_template())
     tokens = await tokenize_prompt(engine, chat.text)
     prompt = Prompt(tokens, answer_prefix(request, chat))
-    return await respond(http, engine, request, [prompt], ChatDialect(state, request, chat))
+    return await respond(http, request, [prompt], ChatDialect(state, request, chat))
 
 
 def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:

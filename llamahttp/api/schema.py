@@ -19,6 +19,9 @@ SAMPLER_CODES = "edskypmxt"
 MAX_STOPS = 256
 """Stop strings of a request: each is looked for in every token's text, on the event loop."""
 MAX_BIASES = 100_000
+MAX_SALT = 256
+"""Characters of a `cache_salt`: it is kept with everything that is cached under it."""
+MAX_PRIORITY = 100
 REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 
 
@@ -83,22 +86,30 @@ COMPLETION: tuple[Field, ...] = (
     ),
     Field("verbose", Kind.BOOLEAN, False, "Accepted for llama-server's sake; without effect."),
     # --- where and how it runs
-    Field("cache_prompt", Kind.BOOLEAN, True, "Reuse what a slot already holds of this prompt."),
-    Field("id_slot", Kind.INTEGER, -1, "Run in this slot; -1 takes the best one that is free.", low=-1),
+    Field("cache_prompt", Kind.BOOLEAN, True, "Reuse what is cached of this prompt."),
+    Field("cache_salt", Kind.STRING, "", "Only requests with the same salt share what is cached.", high=MAX_SALT),
     Field(
         "n_cache_reuse",
         Kind.INTEGER,
         0,
-        "Least length of moved parts of the prompt to reuse.",
+        "Least length of moved parts of the prompt to reuse by shifting them; 0 is off.",
         low=0,
         high=INT32_MAX,
-        later=_is_positive,
+    ),
+    Field("id_slot", Kind.INTEGER, -1, "Run in this slot; -1 takes the best one that is free.", low=-1),
+    Field(
+        "priority",
+        Kind.INTEGER,
+        0,
+        "Lower is served earlier.",
+        low=-MAX_PRIORITY,
+        high=MAX_PRIORITY,
     ),
     Field("n_keep", Kind.INTEGER, 0, "Prompt tokens to keep when the context is shifted.", low=-1, high=INT32_MAX),
     Field(
         "n_discard", Kind.INTEGER, 0, "Tokens to drop when the context is shifted; 0 is half.", low=0, high=INT32_MAX
     ),
-    Field("lora", Kind.ARRAY, [], "Adapters with their scales.", later=_is_set),
+    Field("lora", Kind.ARRAY, [], "Adapters as `{id, scale}`; others have scale 0. None listed: the server's scales."),
     # --- sampling
     Field("seed", Kind.INTEGER, RANDOM_SEED, "Seed of the random numbers; -1 is a different one each time."),
     Field(
@@ -276,7 +287,13 @@ class CompletionRequest:
     stop: tuple[str, ...]
     t_max_predict_ms: int
     cache_prompt: bool
+    cache_salt: str
+    n_cache_reuse: int
     id_slot: int
+    priority: int
+    n_keep: int
+    n_discard: int
+    lora: list[object]
     echo: bool
     return_tokens: bool
     return_progress: bool
@@ -288,10 +305,16 @@ class CompletionRequest:
 
 
 def completion_request(
-    table: Table, body: Mapping[str, object], *, n_slots: int, n_predict: int = -1
+    table: Table,
+    body: Mapping[str, object],
+    *,
+    n_slots: int,
+    n_predict: int = -1,
+    defaults: Mapping[str, Any] = {},
 ) -> CompletionRequest:
-    """Decode `body`. `n_slots` bounds `n`; `n_predict` is the server's own limit, -1 for none."""
-    values = table.decode(body)
+    """Decode `body`. `n_slots` bounds `n`; `n_predict` is the server's own limit, -1 for none; `defaults` are the
+    values that the server gives fields which the body leaves out."""
+    values = table.decode(body, defaults)
     if not 1 <= values["n_cmpl"] <= n_slots:
         name = "n_cmpl" if body.get("n_cmpl") is not None else "n"
         raise out_of_range(name, 1, n_slots, values["n_cmpl"])
@@ -313,7 +336,13 @@ def completion_request(
         stop=values["stop"],
         t_max_predict_ms=values["t_max_predict_ms"],
         cache_prompt=values["cache_prompt"],
+        cache_salt=values["cache_salt"],
+        n_cache_reuse=values["n_cache_reuse"],
         id_slot=values["id_slot"],
+        priority=values["priority"],
+        n_keep=values["n_keep"],
+        n_discard=values["n_discard"],
+        lora=values["lora"],
         echo=values["echo"],
         return_tokens=values["return_tokens"],
         return_progress=values["return_progress"],

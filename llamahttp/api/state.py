@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from ..config import ServerConfig
 from ..errors import Unavailable
+from .field import Table
+from .schema import CompletionRequest, completion_request
 
 if TYPE_CHECKING:
     from ..chat_template import ChatTemplate
@@ -31,6 +34,11 @@ class ServerState:
     """How much of the model is loaded, 0 to 1."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix time of the start, which `/v1/models` shows."""
+    lora_scales: tuple[float, ...] = field(init=False)
+    """The adapters' scales for requests that name none; `POST /lora-adapters` changes them."""
+
+    def __post_init__(self) -> None:
+        self.lora_scales = tuple(scale for _, scale in self.config.engine.loras)
 
     @property
     def model_name(self) -> str:
@@ -41,6 +49,26 @@ class ServerState:
     def fingerprint(self) -> str:
         """`system_fingerprint`: the version of libllama, such as `b8505-0c1e570`."""
         return self.require_engine().library.replace(" (", "-").rstrip(")")
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What request fields are when a request leaves them out, where that is configured."""
+        config = self.config
+        return {
+            "cache_prompt": config.cache_prompt,
+            "n_cache_reuse": config.n_cache_reuse,
+            "n_keep": config.n_keep,
+        }
+
+    def decode(self, table: Table, body: Mapping[str, object]) -> CompletionRequest:
+        """A request of a route that generates text. Raises InvalidRequest, NotSupported, Unavailable."""
+        return completion_request(
+            table,
+            body,
+            n_slots=self.require_engine().n_slots,
+            n_predict=self.config.n_predict,
+            defaults=self.defaults,
+        )
 
     def require_engine(self) -> Engine:
         """The engine. Raises Unavailable while the model loads."""

@@ -15,8 +15,27 @@ from llamahttp.api import setup
 from llamahttp.api.middleware import MIDDLEWARES
 from llamahttp.api.state import STATE, ServerState
 from llamahttp.chat_template import CHATML, ChatTemplate
-from llamahttp.config import EngineConfig, ServerConfig
+from llamahttp.config import ServerConfig
+from llamahttp.engine import Engine
+from llamahttp.queue import ResultStream
+from llamahttp.task import CompletionTask
 from tests.fakes import FakeDecoder, fake_engine
+
+
+class Recorder:
+    """An engine that keeps the tasks it is given; what else is asked of it, the real one answers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.tasks: list[CompletionTask] = []
+
+    def submit(self, task: CompletionTask) -> ResultStream:
+        self.tasks.append(task)
+        return self.engine.submit(task)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
 
 Client = TestClient[web.Request, web.Application]
 Start = Callable[..., Awaitable[Client]]
@@ -31,14 +50,19 @@ def make_app(state: ServerState) -> web.Application:
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
-    """Start a server over `decoder` with fields of ServerConfig; more than one a test is fine."""
+    """Start a server over `decoder` with fields of ServerConfig; more than one a test is fine. `around` makes what
+    stands for the engine from a real one."""
     clients: list[Client] = []
 
     async def start_one(
-        decoder: FakeDecoder | None = None, template: str = CHATML, queue_size: int = 1024, **config: Any
+        decoder: FakeDecoder | None = None,
+        template: str = CHATML,
+        queue_size: int = 1024,
+        around: Callable[[Engine], Any] = lambda engine: engine,
+        **config: Any,
     ) -> Client:
-        state = ServerState(ServerConfig(engine=EngineConfig(), **config))
-        state.engine = fake_engine(decoder, queue_size=queue_size)
+        state = ServerState(ServerConfig(**config))
+        state.engine = around(fake_engine(decoder, queue_size=queue_size))
         state.template = ChatTemplate(template, eos="<eos>")
         server = TestServer(make_app(state))
         await server.start_server(auto_decompress=False)
@@ -58,6 +82,21 @@ async def start() -> AsyncIterator[Start]:
 @pytest.fixture
 async def client(start: Start) -> Client:
     return await start()
+
+
+def recorder(client: Client) -> Recorder:
+    """What a client was started with `around=Recorder` for."""
+    assert client.app is not None
+    engine: Any = client.app[STATE].engine
+    assert isinstance(engine, Recorder)
+    return engine
+
+
+async def get(client: Client, path: str, status: int = 200) -> Any:
+    """The JSON answer to a GET."""
+    async with client.get(path) as response:
+        assert response.status == status, await response.text()
+        return await response.json()
 
 
 async def post(client: Client, path: str, body: object, status: int = 200) -> Any:

@@ -6,18 +6,11 @@ import pytest
 
 from tests.fakes import FakeDecoder
 
-from .conftest import Client, Start, post, post_error
-
-
-async def get(client: Client, path: str, status: int = 200) -> object:
-    async with client.get(path) as response:
-        assert response.status == status
-        return await response.json()
+from .conftest import Client, Start, get, post, post_error
 
 
 async def test_props(start: Start) -> None:
     props = await get(await start(alias="mine"), "/props")
-    assert isinstance(props, dict)
     assert (props["total_slots"], props["model_alias"], props["eos_token"]) == (4, "mine", "<eos>")
     assert props["bos_token"] == "", "the model has none"
     assert props["default_generation_settings"]["n_ctx"] == 4096
@@ -45,7 +38,6 @@ async def test_slots_that_work(start: Start) -> None:
     while len(decoder.batches) < 3:
         await asyncio.sleep(0.001)
     slots = await get(client, "/slots")
-    assert isinstance(slots, list)
     (slot,) = slots
     assert slot["is_processing"] is True
     assert (slot["n_prompt_tokens"], slot["params"]["n_predict"], slot["params"]["top_k"]) == (3, 4000, 7)
@@ -58,4 +50,4 @@ async def test_slots_that_work(start: Start) -> None:
 
 
 async def test_a_free_slot_is_no_failure(client: Client) -> None:
-    assert len(await get(client, "/slots?fail_on_no_slot=1")) == 4  # type: ignore[arg-type]
+    assert len(await get(client, "/slots?fail_on_no_slot=1")) == 4

@@ -8,8 +8,8 @@ from .conftest import Client, Start
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "the request has no body; a JSON object is expected"),
-        (b" \n", "the request has no body; a JSON object is expected"),
+        (b"", "the request has no body; JSON is expected"),
+        (b" \n", "the request has no body; JSON is expected"),
         (b"{nope", "the request body is not valid JSON: "),
         (b'{"a": NaN}', "the request body is not valid JSON: "),
         (b'{"a": "\xff"}', "the request body is not valid JSON: "),

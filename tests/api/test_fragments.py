@@ -5,7 +5,7 @@ import math
 import pytest
 
 from llamahttp.api.fragments import timings, token_probs
-from llamahttp.task import Timings, TokenProbs
+from llamahttp.task import CacheUse, Miss, Timings, TokenProbs
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,11 @@ def test_speeds(cost: Timings, per_token_ms: tuple[float, float], per_second: tu
     shown = timings(cost)
     assert (shown["prompt_per_token_ms"], shown["predicted_per_token_ms"]) == per_token_ms
     assert (shown["prompt_per_second"], shown["predicted_per_second"]) == per_second
+
+
+def test_timings_tell_where_cached_tokens_came_from() -> None:
+    shown = timings(Timings(12, 1, 5.0, 1, 0.0, CacheUse(5, 4, 3, Miss.CHECKPOINT)))
+    assert (shown["cache_n"], shown["cache"]) == (12, {"resident": 5, "ram": 4, "disk": 3, "miss": "checkpoint"})
 
 
 def test_a_token_that_is_no_text_shows_its_bytes() -> None:

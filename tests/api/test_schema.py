@@ -45,6 +45,32 @@ def test_the_server_s_limit_bounds_n_predict(wanted: int, limit: int, n_predict:
     assert decode({"max_tokens": wanted}, limit).n_predict == n_predict
 
 
+def test_the_server_s_defaults_hold_where_the_request_says_nothing() -> None:
+    defaults = {"n_keep": 5, "cache_prompt": False}
+    request = completion_request(NATIVE_TABLE, {"n_keep": 7}, n_slots=4, defaults=defaults)
+    assert (request.n_keep, request.cache_prompt, request.n_discard) == (7, False, 0)
+    assert request.values["cache_prompt"] is False
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("priority", 101, "Value must be between -100 <= value <= 100, but got 101"),
+        ("priority", "high", "type must be number, but is string"),
+        ("cache_salt", "x" * 257, "at most 256 characters are allowed, but got 257"),
+        ("cache_salt", 5, "type must be string, but is number"),
+        ("n_keep", -2, "Value must be between -1 <= value <= 2147483647, but got -2"),
+        ("n_discard", -1, "Value must be between 0 <= value <= 2147483647, but got -1"),
+        ("n_cache_reuse", -1, "Value must be between 0 <= value <= 2147483647, but got -1"),
+        ("lora", {}, "type must be array, but is object"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_limits(name: str, value: object, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        decode({name: value})
+    assert str(caught.value) == f"Field '{name}': {message}"
+
+
 @pytest.mark.parametrize("name", ["n", "n_cmpl"])
 @pytest.mark.parametrize("value", [0, 5])
 def test_n_is_at_most_the_number_of_slots(name: str, value: int) -> None:
@@ -58,7 +84,6 @@ def test_n_is_at_most_the_number_of_slots(name: str, value: int) -> None:
     [
         {"grammar": 'root ::= "a"'},
         {"json_schema": {}},
-        {"lora": [{"id": 0, "scale": 1}]},
         {"samplers": ["top_k"]},
         {"samplers": "k"},
         {"mirostat": 2},
@@ -68,7 +93,6 @@ def test_n_is_at_most_the_number_of_slots(name: str, value: int) -> None:
         {"dynatemp_range": 0.5},
         {"top_n_sigma": 1},
         {"adaptive_target": 0.5},
-        {"n_cache_reuse": 256},
         {"n_indent": 4},
         {"post_sampling_probs": True},
         {"backend_sampling": True},
