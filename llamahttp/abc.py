@@ -102,6 +102,8 @@ class Decoder(Protocol):
     """The end of a sequence can be cut off anywhere: full attention only, no window, no recurrent state."""
     can_shift: bool
     """Positions can be moved (`shift`)."""
+    n_cells: int
+    """Cells that all sequences compete for; 0 where each has its own, or tokens take none (recurrent state)."""
     fingerprint: str
     """Names the model, its adapters and whatever else the bytes of `save` depend on, for files that outlive us."""
 
@@ -120,11 +122,21 @@ class Decoder(Protocol):
         """Forget positions [start, stop) of a sequence; -1 is its end. False where the memory cannot cut there, and
         then nothing has changed. A whole sequence can always be removed."""
 
+    def least_cut(self, id_seq: int) -> int:
+        """The first position from which on the end of a sequence can be cut off: 0 for full attention."""
+
     def copy(self, source: int, target: int) -> None:
         """Make `target`, whatever it held, equal to `source`. Both can then be continued and cut on their own."""
 
+    def append(self, source: int, target: int) -> None:
+        """Add the cells of `source`, which begin where `target` ends, to `target`; both then share them. Needs
+        `kv_unified` and `can_cut`."""
+
     def shift(self, id_seq: int, start: int, stop: int, delta: int) -> None:
         """Add `delta` to the positions [start, stop). Needs `can_shift`, and cells that no other sequence shares."""
+
+    def saved_size(self, id_seq: int) -> int:
+        """Bytes that `save` would give."""
 
     def save(self, id_seq: int, *, partial: bool = False) -> bytes:
         """The memory of a sequence as bytes. `partial` is only the part that cannot be cut (recurrent state, sliding

@@ -55,3 +55,19 @@ def gemma3(gemma3_gguf: Path) -> Iterator[LlamaModel]:
     model = LlamaModel(gemma3_gguf)
     yield model
     model.close()
+
+
+@pytest.fixture(scope="session")
+def mamba(models_folder: Path) -> Iterator[LlamaModel]:
+    """An open mamba: nothing but a recurrent state."""
+    model = LlamaModel(models.write_mamba(models_folder / "mamba.gguf"))
+    yield model
+    model.close()
+
+
+@pytest.fixture(scope="session")
+def lfm2(models_folder: Path) -> Iterator[LlamaModel]:
+    """An open lfm2: attention and a recurrent state."""
+    model = LlamaModel(models.write_lfm2(models_folder / "lfm2.gguf"))
+    yield model
+    model.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.tiny_model import Shape, new_model, vocabulary, write_metadata, write_weights
 
@@ -19,6 +20,13 @@ TINY = Shape(n_layers=2, d_model=64, n_heads=4, n_heads_kv=2, n_vocab=1200, n_ct
 
 WINDOW = 32
 """Tokens that the sliding-window layers of `write_gemma3` look back, the current one included."""
+
+
+SSM_CONV, SSM_STATE, SSM_RANK = 4, 16, 8
+"""Sizes of `write_mamba`: tokens that its convolutions see, and numbers and rank of the state of a channel."""
+
+SHORT_CONV = 4
+"""Tokens that the convolutions of `write_lfm2` see, the current one included."""
 
 
 def write_llama(path: Path, shape: Shape = TINY, templates: Mapping[str, str] | None = None) -> Path:
@@ -65,6 +73,88 @@ def _write_gemma3_norms(writer: gguf.GGUFWriter, shape: Shape) -> None:
     for layer in range(shape.n_layers):
         for name, size in sizes.items():
             writer.add_tensor(f"blk.{layer}.{name}.weight", np.ones(size, np.float32))
+
+
+def write_mamba(path: Path, shape: Shape = TINY) -> Path:
+    """A mamba: every layer is recurrent, no attention; a sequence is one state however long it is."""
+    vocab = vocabulary(shape)
+    with new_model(path, "mamba") as writer:
+        write_metadata(writer, replace(shape, n_heads=1, n_heads_kv=1), vocab)
+        writer.add_ssm_conv_kernel(SSM_CONV)
+        writer.add_ssm_inner_size(2 * shape.d_model)
+        writer.add_ssm_state_size(SSM_STATE)
+        writer.add_ssm_time_step_rank(SSM_RANK)
+        _write_ends(writer, shape)
+        for layer in range(shape.n_layers):
+            _write_mamba_layer(writer, shape, layer)
+    return path
+
+
+def _write_ends(writer: gguf.GGUFWriter, shape: Shape) -> None:
+    """The embeddings, the last norm and the output of the llama of that shape, without its layers."""
+    write_weights(writer, replace(shape, n_layers=0), vocabulary(shape))
+
+
+def _write_mamba_layer(writer: gguf.GGUFWriter, shape: Shape, layer: int) -> None:
+    random = np.random.default_rng(1000 + layer)
+    d, inner = shape.d_model, 2 * shape.d_model
+    block = f"blk.{layer}"
+    for name, (n_out, n_in) in {
+        "ssm_in": (2 * inner, d),
+        "ssm_conv1d": (inner, SSM_CONV),
+        "ssm_x": (SSM_RANK + 2 * SSM_STATE, inner),
+        "ssm_dt": (inner, SSM_RANK),
+        "ssm_out": (d, inner),
+    }.items():
+        writer.add_tensor(f"{block}.{name}.weight", _matrix(random, n_out, n_in))
+    writer.add_tensor(f"{block}.attn_norm.weight", np.ones(d, np.float32))
+    writer.add_tensor(f"{block}.ssm_conv1d.bias", np.zeros(inner, np.float32))
+    # steps of about softplus(-3), 0.05, with decays of up to exp(-0.08): the state remembers hundreds of tokens
+    writer.add_tensor(f"{block}.ssm_dt.bias", np.full(inner, -3, np.float32))
+    writer.add_tensor(f"{block}.ssm_a", -np.tile(np.arange(1, SSM_STATE + 1, dtype=np.float32) / 10, (inner, 1)))
+    writer.add_tensor(f"{block}.ssm_d", np.ones(inner, np.float32))
+
+
+def write_lfm2(path: Path, shape: Shape = TINY) -> Path:
+    """An lfm2: a hybrid, whose layers are convolutions with a recurrent state and full attention in turn."""
+    vocab = vocabulary(shape)
+    is_attention = [layer % 2 == 1 for layer in range(shape.n_layers)]
+    with new_model(path, "lfm2") as writer:
+        write_metadata(writer, shape, vocab)
+        del writer.kv_data[0]["lfm2.attention.head_count_kv"]
+        writer.add_head_count_kv([shape.kv_heads * attention for attention in is_attention])
+        writer.add_shortconv_l_cache(SHORT_CONV)
+        write_weights(writer, shape, vocab)
+        _rename(writer, "output_norm.weight", "token_embd_norm.weight")
+        for layer, attention in enumerate(is_attention):
+            if attention:
+                _write_head_norms(writer, shape, layer)
+            else:
+                _replace_attention_by_convolution(writer, shape, layer)
+    return path
+
+
+def _rename(writer: gguf.GGUFWriter, old: str, new: str) -> None:
+    writer.tensors[0][new] = writer.tensors[0].pop(old)
+
+
+def _write_head_norms(writer: gguf.GGUFWriter, shape: Shape, layer: int) -> None:
+    for name in ("attn_q_norm", "attn_k_norm"):
+        writer.add_tensor(f"blk.{layer}.{name}.weight", np.ones(shape.d_model // shape.n_heads, np.float32))
+
+
+def _replace_attention_by_convolution(writer: gguf.GGUFWriter, shape: Shape, layer: int) -> None:
+    random = np.random.default_rng(1000 + layer)
+    d, block = shape.d_model, f"blk.{layer}"
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+        del writer.tensors[0][f"{block}.{name}.weight"]
+    for name, (n_out, n_in) in {"in_proj": (3 * d, d), "conv": (d, SHORT_CONV), "out_proj": (d, d)}.items():
+        writer.add_tensor(f"{block}.shortconv.{name}.weight", _matrix(random, n_out, n_in))
+
+
+def _matrix(random: np.random.Generator, n_out: int, n_in: int) -> NDArray[np.float32]:
+    """Random weights that keep activations near unit size."""
+    return (n_in**-0.5 * random.normal(size=(n_out, n_in))).astype(np.float32)
 
 
 def write_unknown(path: Path) -> Path:

@@ -72,6 +72,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.fragments", ""),
     ("api.completion", "aiohttp"),
     ("api.reasoning", ""),
+    ("api.turns", ""),
     ("api.chat", ""),
     ("api.native", "aiohttp"),
     ("api.openai", "aiohttp"),

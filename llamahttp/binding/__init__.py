@@ -1,5 +1,5 @@
-"""The binding: libllama through ctypes, in three layers.
+"""The binding: libllama and libmtmd through ctypes, in three layers.
 
-`structs` and `functions` declare, `library` loads and checks, `model`, `decoder` and `sampler` own handles. Nothing
-else in the package imports ctypes.
+`structs`, `functions` and `mtmd_functions` declare, `library` loads and checks, `model`, `decoder`, `sampler`,
+`adapter` and `mtmd` own handles. Nothing else in the package imports ctypes.
 """

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ctypes as c
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..abc import BatchError
-from ..errors import ModelError
+from ..errors import EngineError, ModelError
 from . import cpu, library
 from .adapter import LlamaAdapter
+from .fingerprint import fingerprint
+from .functions import CONSTANTS
 from .model import LlamaModel
 from .structs import BatchStruct, ContextParams
 
@@ -21,6 +24,10 @@ KV_BYTES = 2
 
 SPARSE = 8
 """At least one layer in so many keeps the whole context, in models that mix kinds of attention."""
+
+new_bytes = c.pythonapi.PyBytes_FromStringAndSize
+"""new_bytes(None, size) -> bytes of that size, for C to fill before anybody else sees them: a state needs no copy."""
+new_bytes.restype, new_bytes.argtypes = c.py_object, [c.c_void_p, c.c_ssize_t]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,8 @@ class DecoderConfig:
     kv_unified: bool
     swa_full: bool = True
     """Layers with a sliding window keep the whole context too, which costs memory and lets any prefix be reused."""
+    loras: tuple[tuple[Path, float], ...] = ()
+    """LoRA adapters, which are all loaded, with the scales that are applied at first."""
 
 
 class LlamaBatch:
@@ -70,29 +79,86 @@ class LlamaBatch:
 
 
 class LlamaDecoder:
-    """A context over an open model. Raises ModelError if its memory does not fit."""
+    """A context over an open model. Raises ModelError if its memory does not fit or an adapter is wrong.
+
+    libllama puts off what has to move data (copies between streams, shifted positions) until the next decode. Until
+    then the sequences concerned are `_unsettled`: their cells say one thing and the buffers hold another.
+    """
 
     def __init__(self, model: LlamaModel, config: DecoderConfig) -> None:
         check_memory(model, config)
-        self._lib = lib = library.load()
+        self._lib = library.load()
+        self._model, self._config = model, config
+        self._handle: int | None = None
+        self._adapters: list[LlamaAdapter] = []
+        self._unsettled: set[int] = set()
+        self._sharing_window: set[int] = set()
+        self._views: dict[tuple[int, int], NDArray[np.float32]] = {}
+        self._applied = tuple((index, scale) for index, (_, scale) in enumerate(config.loras))
+        try:
+            self._adapters += (LlamaAdapter(model, path) for path, _ in config.loras)
+            self._open()
+            self._read_sizes()
+            self._read_abilities()
+            self.fingerprint = self._fingerprint()
+        except BaseException:
+            self.close()
+            raise
+        self.batch = LlamaBatch(self.n_batch, self.n_seq_max)
+
+    def _open(self) -> None:
+        """Make the context; the adapters that were applied to the last one are applied again."""
+        model, config = self._model, self._config
         self._owner = model.owner  # must outlive the context
         library.take_errors()
-        self._handle: int | None = lib.llama_init_from_model(model.handle, _params(lib, config))
+        self._handle = self._lib.llama_init_from_model(model.handle, _params(self._lib, config))
         if not self._handle:
             reason = "; ".join(library.take_errors()) or "libllama gives no reason"
             raise ModelError(f"cannot make a context of {config.n_ctx} tokens: {reason}; try a smaller --ctx-size")
         if not self.memory:
-            self.close()
             raise ModelError(f"{model.info.desc} has no memory to generate from; only decoder models are served so far")
-        self.n_ctx: int = lib.llama_n_ctx(self._handle)
-        self.n_ctx_seq: int = lib.llama_n_ctx_seq(self._handle)
-        self.n_batch: int = lib.llama_n_batch(self._handle)
-        self.n_ubatch: int = lib.llama_n_ubatch(self._handle)
-        self.n_seq_max: int = lib.llama_n_seq_max(self._handle)
-        self._n_swa = 0 if config.swa_full else model.n_swa
-        self._n_vocab = model.info.n_vocab
-        self._views: dict[tuple[int, int], NDArray[np.float32]] = {}
-        self.batch = LlamaBatch(self.n_batch, self.n_seq_max)
+        self.set_adapters(self._applied)
+
+    def _read_sizes(self) -> None:
+        lib, handle = self._lib, self.handle
+        self.n_ctx: int = lib.llama_n_ctx(handle)
+        self.n_ctx_seq: int = lib.llama_n_ctx_seq(handle)
+        self.n_batch: int = lib.llama_n_batch(handle)
+        self.n_ubatch: int = lib.llama_n_ubatch(handle)
+        self.n_seq_max: int = lib.llama_n_seq_max(handle)
+        self._n_vocab = self._model.info.n_vocab
+        self.kv_unified = self._config.kv_unified
+
+    def _read_abilities(self) -> None:
+        model = self._model
+        self._n_swa = model.n_swa
+        self._is_recurrent = model.is_recurrent or model.is_hybrid
+        self.n_cells = self.n_ctx if self.kv_unified and not model.is_recurrent else 0
+        # streams are copied by moving data, unless a sequence is nothing but one state
+        self._copies_later = not self.kv_unified and not model.is_recurrent
+        self._shares_window = self.kv_unified and not self._config.swa_full and 0 < self._n_window_cells < self.n_ctx
+        self.can_cut = self._n_swa == 0 and not self._is_recurrent
+        self.can_shift = not self._is_recurrent and bool(self._lib.llama_memory_can_shift(self.memory))
+
+    @property
+    def _n_window_cells(self) -> int:
+        """Cells that all windows and a batch need in a unified cache; 0 without windows."""
+        return self._n_swa and self._n_swa * self.n_seq_max + self.n_ubatch
+
+    def _fingerprint(self) -> str:
+        """States go from one context into another if these agree. Rope scaling may depend on the context's size."""
+        info, params = self._model.info, _params(self._lib, self._config)
+        is_scaled = any(".rope.scaling." in key for key in info.metadata)
+        settings = (
+            library.version(self._lib),
+            (params.type_k, params.type_v, params.flash_attn_type),
+            1 if self.kv_unified else self.n_seq_max,
+            self.n_ctx_seq if is_scaled else None,
+        )
+        try:
+            return fingerprint(Path(info.path), [adapter.path for adapter in self._adapters], *settings)
+        except OSError as error:
+            raise ModelError(f"cannot read {error.filename} a second time: {error.strerror}") from None
 
     @property
     def handle(self) -> int:
@@ -106,13 +172,32 @@ class LlamaDecoder:
         return memory
 
     def close(self) -> None:
+        self._free()
+        while self._adapters:
+            self._adapters.pop().close()
+
+    def _free(self) -> None:
         handle, self._handle = self._handle, None
         if handle:
             self._lib.llama_free(handle)
             del self._owner
 
+    def rebuild(self) -> None:
+        self._free()
+        self._views.clear()
+        self._unsettled.clear()
+        self._sharing_window.clear()
+        self._open()
+
     def decode(self, n_rows: int) -> None:
-        status = self._lib.llama_decode(self.handle, self.batch.struct(n_rows))
+        if self._sharing_window:
+            self._unshare_windows()
+        self._decode(self.batch.struct(n_rows))
+
+    def _decode(self, rows: BatchStruct) -> None:
+        status = self._lib.llama_decode(self.handle, rows)
+        if status != -1:
+            self._unsettled.clear()
         if status == 0:
             self._lib.llama_synchronize(self.handle)
             return
@@ -142,25 +227,151 @@ class LlamaDecoder:
         self._views[address, n_outputs] = view
         return view
 
-    def set_adapters(self, adapters: Sequence[tuple[LlamaAdapter, float]]) -> None:
-        """Apply these adapters, each with its scale, to all that is decoded from now on."""
-        handles = (c.c_void_p * len(adapters))(*(adapter.handle for adapter, _ in adapters))
+    def set_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
+        handles = (c.c_void_p * len(adapters))(*(self._adapters[index].handle for index, _ in adapters))
         scales = (c.c_float * len(adapters))(*(scale for _, scale in adapters))
         status = self._lib.llama_set_adapters_lora(self.handle, handles, len(adapters), scales)
         if status != 0:
-            raise ModelError(f"libllama does not take {[str(adapter.path) for adapter, _ in adapters]}: {status}")
+            raise EngineError(f"libllama does not take the adapters {list(adapters)}: {status}")
+        self._applied = tuple(adapters)
+
+    # --- cutting
 
     def remove(self, id_seq: int, start: int, stop: int = -1) -> bool:
-        if start > 0 and self._n_swa > 0 and not self._keeps_window(id_seq, start):
-            return False
+        return self._can_remove(id_seq, start, stop) and self._remove(id_seq, start, stop)
+
+    def _remove(self, id_seq: int, start: int, stop: int = -1) -> bool:
         return bool(self._lib.llama_memory_seq_rm(self.memory, id_seq, start, stop))
 
-    def _keeps_window(self, id_seq: int, start: int) -> bool:
-        """Whether the cells that position `start` will look back at are still there in a sliding-window cache."""
+    def _can_remove(self, id_seq: int, start: int, stop: int) -> bool:
+        # The last position is that of the window and of the recurrent state. After a partial restore the rest may
+        # go on behind it, and is cut off there.
+        last = self._last(id_seq)
+        is_whole = start <= 0 and (stop < 0 or stop > last)
+        return is_whole or start >= self.least_cut(id_seq)
+
+    def least_cut(self, id_seq: int) -> int:
+        if self.can_cut:
+            return 0
+        end = self._last(id_seq) + 1
+        return end if self._is_recurrent else min(end, self._least_window_cut(id_seq))
+
+    def _least_window_cut(self, id_seq: int) -> int:
+        """The first position of which all cells that it will look back at are still in a sliding-window cache.
+
+        Also one of full size may have lost some: libllama takes any cell outside of the window for a free one.
+        """
         # window   (start - n_swa .. start]      `start` itself is computed next
         # kept     [first ............ end)      without gaps: libllama drops all before a cell that it reuses
-        first = self._lib.llama_memory_seq_pos_min(self.memory, id_seq)
-        return bool(0 <= first <= max(0, start - self._n_swa + 1))
+        first = int(self._lib.llama_memory_seq_pos_min(self.memory, id_seq))
+        return first + self._n_swa - 1 if first > 0 else 0
+
+    def _last(self, id_seq: int) -> int:
+        """The last position of a sequence, or -1."""
+        return int(self._lib.llama_memory_seq_pos_max(self.memory, id_seq))
+
+    # --- copying and shifting
+
+    def copy(self, source: int, target: int) -> None:
+        if source == target:
+            return
+        self._remove(target, 0)
+        self._sharing_window.discard(target)
+        if self._copies_later and self._is_recurrent:
+            # libllama would put the copy of the attention off, and no decode can make up for it without side effects
+            self._put(target, self._get(source, 0), 0)
+            return
+        self._lib.llama_memory_seq_cp(self.memory, source, target, -1, -1)
+        if self._copies_later or source in self._unsettled:
+            self._unsettled |= {source, target}
+        if self._shares_window:
+            self._sharing_window.add(target)
+
+    def append(self, source: int, target: int) -> None:
+        assert self.kv_unified and self.can_cut, "only cells of one pool can be shared by parts"
+        self._lib.llama_memory_seq_cp(self.memory, source, target, -1, -1)
+        if source in self._unsettled:
+            self._unsettled.add(target)
+
+    def shift(self, id_seq: int, start: int, stop: int, delta: int) -> None:
+        assert self.can_shift, "the positions of this memory cannot be moved"
+        self._lib.llama_memory_seq_add(self.memory, id_seq, start, stop, delta)
+        self._unsettled.add(id_seq)
+
+    def _settle(self, id_seq: int) -> None:
+        """Let libllama do what it has put off: decode one token behind the end, then forget it."""
+        if id_seq not in self._unsettled:
+            return
+        end = self._last(id_seq) + 1
+        row = LlamaBatch(1, self.n_seq_max)
+        row.positions[0] = end
+        row.set_sequence(0, 1, id_seq)
+        try:
+            self._decode(row.struct(1))
+        except BatchError as error:
+            if not error.no_cells:  # a full cache takes no token, but only after all has been done
+                raise EngineError(f"cannot bring the memory up to date: {error}") from error
+        self._remove(id_seq, end)
+
+    def _unshare_windows(self) -> None:
+        """Give each copy cells of its own for the sliding window.
+
+        libllama reuses the cells that no window looks at any more, but not those that two sequences have, and its
+        cache has room for one window a sequence: soon nobody would find a free cell.
+        """
+        partial = CONSTANTS["LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY"]
+        waiting = {target: self._get(target, partial) for target in self._sharing_window if self._last(target) >= 0}
+        self._sharing_window.clear()
+        # A state that finds no room has at least left what it shared, which makes room for the next.
+        for _ in range(2):
+            waiting = {target: state for target, state in waiting.items() if not self._put(target, state, partial)}
+        if waiting:
+            raise BatchError(f"No cells for the windows of sequences {sorted(waiting)}.", fatal=True)
+
+    # --- states
+
+    def saved_size(self, id_seq: int) -> int:
+        return self._size(id_seq, 0)
+
+    def _size(self, id_seq: int, flags: int) -> int:
+        return int(self._lib.llama_state_seq_get_size_ext(self.handle, id_seq, flags))
+
+    def save(self, id_seq: int, *, partial: bool = False) -> bytes:
+        self._settle(id_seq)
+        return self._get(id_seq, _flags(partial))
+
+    def restore(self, id_seq: int, state: bytes, *, partial: bool = False) -> bool:
+        self._settle(id_seq)
+        if not partial:
+            self._remove(id_seq, 0)
+        self._sharing_window.discard(id_seq)
+        if self._put(id_seq, state, _flags(partial)):
+            return True
+        self._remove(id_seq, 0)  # some of it may be there: libllama restores one kind of memory after the other
+        return False
+
+    def _get(self, id_seq: int, flags: int) -> bytes:
+        size = self._size(id_seq, flags)
+        try:
+            state: bytes = new_bytes(None, size)
+        except MemoryError:
+            raise EngineError(f"no memory for the {size} bytes of a sequence's state") from None
+        library.take_errors()
+        n_bytes = self._lib.llama_state_seq_get_data_ext(self.handle, state, size, id_seq, flags)
+        if n_bytes != size or size == 0:
+            raise EngineError(f"cannot save a sequence of {size} bytes: {library.reason(library.take_errors())}")
+        return state
+
+    def _put(self, id_seq: int, state: bytes, flags: int) -> bool:
+        n_bytes = self._lib.llama_state_seq_set_data_ext(self.handle, state, len(state), id_seq, flags)
+        if n_bytes == len(state) > 0:
+            return True
+        library.take_errors()  # told by the result; none of the next error's
+        return False
+
+
+def _flags(partial: bool) -> int:
+    return CONSTANTS["LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY"] if partial else 0
 
 
 def _params(lib: object, config: DecoderConfig) -> ContextParams:
@@ -169,8 +380,9 @@ def _params(lib: object, config: DecoderConfig) -> ContextParams:
     params.n_batch = config.n_batch
     params.n_ubatch = config.n_ubatch
     params.n_seq_max = config.n_seq_max
-    # one row of logits a sequence: the default reserves n_batch rows, a gigabyte with 128k tokens
-    params.n_outputs_max = min(config.n_batch, config.n_seq_max)
+    # One row of logits a sequence: the default reserves n_batch rows, a gigabyte with 128k tokens. Fewer are not
+    # possible, libllama aborts.
+    params.n_outputs_max = config.n_seq_max
     params.n_outputs_max_per_seq = 1
     params.n_threads = config.n_threads
     params.n_threads_batch = config.n_threads_batch

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from struct import Struct
@@ -71,7 +71,7 @@ def directory() -> Path:
 def load() -> Any:
     """Load libllama and check it. Raises LibraryError with one sentence that says what is wrong and what helps.
 
-    Returns a namespace with every function of `functions` under its C name, ready to call, and `manifest`.
+    Returns a namespace with every function of `functions` under its C name, ready to call, `directory` and `manifest`.
     """
     where = directory()
     manifest = read_manifest(where)
@@ -80,9 +80,7 @@ def load() -> Any:
     lib = _bind(where)
     lib.manifest = manifest
     _check_defaults(lib)
-    lib.llama_log_set(_log_callback, None)
-    # a thread that still computes while the interpreter ends must not call into it
-    atexit.register(lib.llama_log_set, LOG_CALLBACK(), None)
+    route_log(lib.llama_log_set)
     lib.ggml_backend_load_all_from_path(os.fsencode(where))
     lib.llama_backend_init()
     log.debug("libllama %s loaded from %s", version(lib), where)
@@ -120,9 +118,9 @@ def version_of(manifest: dict[str, Any]) -> str:
     return f"{source.get('version', 'unknown')} ({str(source.get('commit', ''))[:8]})"
 
 
-def check_abi(manifest: dict[str, Any]) -> None:
+def check_abi(manifest: dict[str, Any], ours: abi.Declarations = abi.LLAMA) -> None:
     """Raise LibraryError if the library was built from headers that are not the ones we declare."""
-    found = abi.differences(manifest["abi"])
+    found = abi.differences(manifest["abi"], ours)
     if not found:
         return
     source = manifest["llama_cpp"]
@@ -151,22 +149,26 @@ def check_complete(path: Path) -> None:
 
 
 def _bind(where: Path) -> Any:
-    lib = SimpleNamespace()
+    lib = SimpleNamespace(directory=where)
     for path in sorted(where.glob("lib*.so*")):
         check_complete(path)
     for library in ("ggml", "llama"):
-        path = where / f"lib{library}.so"
-        try:
-            short, long = c.PyDLL(str(path), mode=c.RTLD_GLOBAL), c.CDLL(str(path), mode=c.RTLD_GLOBAL)
-        except OSError as error:
-            raise LibraryError(f"cannot load {path}: {error}; {REBUILD}") from None
-        for name, function in FUNCTIONS.items():
-            if function.library == library:
-                setattr(lib, name, _declare(short if function.short else long, name, function))
-        for name, twin in LONG_TWINS.items():
-            if FUNCTIONS[twin].library == library:
-                setattr(lib, name, _declare(long, twin, FUNCTIONS[twin]))
+        functions = {name: function for name, function in FUNCTIONS.items() if function.library == library}
+        bind(lib, where / f"lib{library}.so", functions)
     return lib
+
+
+def bind(lib: Any, path: Path, functions: Mapping[str, Function]) -> None:
+    """Open a library and make its functions, and their long twins, attributes of `lib`. Raises LibraryError."""
+    try:
+        short, long = c.PyDLL(str(path), mode=c.RTLD_GLOBAL), c.CDLL(str(path), mode=c.RTLD_GLOBAL)
+    except OSError as error:
+        raise LibraryError(f"cannot load {path}: {error}; {REBUILD}") from None
+    for name, function in functions.items():
+        setattr(lib, name, _declare(short if function.short else long, name, function))
+    for name, twin in LONG_TWINS.items():
+        if twin in functions:
+            setattr(lib, name, _declare(long, twin, functions[twin]))
 
 
 def _declare(dll: c.CDLL, name: str, function: Function) -> Any:
@@ -228,6 +230,13 @@ def _collect(level: int, text: bytes, _user_data: object) -> None:
             level = CONSTANTS["GGML_LOG_LEVEL_DEBUG"]
         (_recent_errors if told is None else told).append(line)
     llama_log.log(LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+def route_log(log_set: Any) -> None:
+    """Give a library that logs as libllama does our callback."""
+    log_set(_log_callback, None)
+    # a thread that still computes while the interpreter ends must not call into it
+    atexit.register(log_set, LOG_CALLBACK(), None)
 
 
 _log_callback = LOG_CALLBACK(_collect)  # module level: libllama keeps the pointer for the life of the process

@@ -86,6 +86,16 @@ class LlamaModel:
         return int(self._lib.llama_model_n_swa(self.handle))
 
     @property
+    def is_recurrent(self) -> bool:
+        """Whether its memory is a state only, without attention."""
+        return bool(self._lib.llama_model_is_recurrent(self.handle))
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Whether its memory is attention and a recurrent state."""
+        return bool(self._lib.llama_model_is_hybrid(self.handle))
+
+    @property
     def generates(self) -> bool:
         """Whether it is a decoder-only model, which continues text; encoders and encoder-decoders do not."""
         return self._lib.llama_model_has_decoder(self.handle) and not self._lib.llama_model_has_encoder(self.handle)

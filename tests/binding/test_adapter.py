@@ -27,18 +27,47 @@ def logits(decoder: LlamaDecoder) -> NDArray[np.float32]:
     return decoder.logits(1)[0].copy()
 
 
+CONFIG = DecoderConfig(256, 1, 256, 256, 1, 1, kv_unified=False)
+
+
 def test_an_adapter_is_felt_by_its_scale_while_it_is_set(llama: LlamaModel, tmp_path: Path) -> None:
-    decoder = LlamaDecoder(llama, DecoderConfig(256, 1, 256, 256, 1, 1, kv_unified=False))
-    adapter = LlamaAdapter(llama, models.write_lora(tmp_path / "lora.gguf"))
+    decoder = LlamaDecoder(llama, replace(CONFIG, loras=((models.write_lora(tmp_path / "lora.gguf"), 0.0),)))
     plain = logits(decoder)
     changes = []
     for scale in (0.5, 1.0):
-        decoder.set_adapters([(adapter, scale)])
+        decoder.set_adapters([(0, scale)])
         changes.append(np.abs(logits(decoder) - plain).max())
     assert changes[1] > changes[0] > 0
     decoder.set_adapters([])
     np.testing.assert_array_equal(logits(decoder), plain)
     decoder.close()
+
+
+def test_adapters_are_applied_with_their_scales_at_first_and_after_a_rebuild(
+    llama: LlamaModel, tmp_path: Path
+) -> None:
+    decoder = LlamaDecoder(llama, replace(CONFIG, loras=((models.write_lora(tmp_path / "lora.gguf"), 0.5),)))
+    half = logits(decoder)
+    decoder.set_adapters([(0, 1.0)])
+    whole = logits(decoder)
+    assert np.abs(whole - half).max() > 0
+    decoder.rebuild()
+    np.testing.assert_array_equal(logits(decoder), whole)
+    decoder.set_adapters([(0, 0.5)])
+    np.testing.assert_array_equal(logits(decoder), half)
+    decoder.close()
+
+
+def test_a_wrong_adapter_is_one_clear_error_at_the_start(llama: LlamaModel, tmp_path: Path) -> None:
+    right = models.write_lora(tmp_path / "right.gguf")
+    wrong = models.write_lora(tmp_path / "wrong.gguf", replace(models.TINY, d_model=128))
+    with pytest.raises(ModelError, match=r"cannot load the adapter .*wrong.gguf: ") as caught:
+        LlamaDecoder(llama, replace(CONFIG, loras=((right, 1.0), (wrong, 1.0))))
+    assert "\n" not in str(caught.value)
+
+
+def test_closing_an_adapter_twice(llama: LlamaModel, tmp_path: Path) -> None:
+    adapter = LlamaAdapter(llama, models.write_lora(tmp_path / "lora.gguf"))
     adapter.close()
     adapter.close()
 
