@@ -51,7 +51,7 @@ $(VENV)/.dev: $(VENV)/.installed
 	@touch $@
 
 # What a library is built with; build_lib.sh itself knows whether a change of these needs anything to be compiled.
-RECIPE := build_lib.sh $(wildcard scripts/build_lib/*) $(addprefix llamahttp/binding/,abi.py functions.py structs.py)
+RECIPE := build_lib.sh $(wildcard scripts/build_lib/*) $(addprefix llamahttp/binding/,abi.py functions.py mtmd_functions.py structs.py)
 
 $(VENV)/.library: $(RECIPE) $(if $(wildcard $(LIB)),,no-library) | $(VENV)/.installed
 	@PYTHON="$(CURDIR)/$(PY)" ./build_lib.sh $(LIB_ARGS)

@@ -47,11 +47,13 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding", ""),
     ("binding.structs", "ctypes"),
     ("binding.functions", "ctypes"),
+    ("binding.mtmd_functions", "ctypes"),
     ("binding.abi", "ctypes argv"),  # run as a program by build_lib.sh
     ("binding.cpu", ""),
     ("binding.library", "ctypes environ subprocess threading"),
     ("binding.model", "ctypes"),
     ("binding.adapter", ""),
+    ("binding.mtmd", ""),
     ("binding.fingerprint", ""),
     ("binding.decoder", "ctypes"),
     ("binding.sampler", "ctypes concurrent"),  # the pool that samples slots in parallel

@@ -210,6 +210,39 @@ def test_devices_are_listed() -> None:
     assert "CPU" in names
 
 
+# --- libmtmd
+
+
+MAPPED = """
+from pathlib import Path
+from llamahttp.binding import library, mtmd
+library.load()
+before = "libmtmd" in Path("/proc/self/maps").read_text()
+mtmd.load()
+print(before, "libmtmd" in Path("/proc/self/maps").read_text())
+"""
+
+
+def test_libmtmd_is_opened_when_asked_for() -> None:
+    assert python(MAPPED, library.directory()).stdout == "False True\n"
+
+
+def test_a_build_without_libmtmds_layouts_serves_text_and_says_what_is_missing(copied: Path) -> None:
+    change_manifest(copied, lambda manifest: manifest["abi"].pop("mtmd_context_params"))
+    program = """
+from llamahttp.binding import library, mtmd
+from llamahttp.errors import LibraryError
+library.load()
+try:
+    mtmd.load()
+except LibraryError as error:
+    print(error)
+"""
+    said = python(program, copied).stdout
+    assert "mtmd_context_params.use_gpu is missing from the library's headers" in said
+    assert "run ./build_lib.sh" in said
+
+
 # --- a library built for another CPU
 
 
