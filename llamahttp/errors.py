@@ -27,6 +27,10 @@ class InvalidRequest(LlamaHTTPError):
     type = "invalid_request_error"
 
 
+class SnapshotError(InvalidRequest):
+    """A file of saved memory that is not one, is damaged, or was made with another model."""
+
+
 class ContextExceeded(LlamaHTTPError):
     """The prompt does not fit into a slot's context."""
 
