@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest, NotSupported
 from .reasoning import CLOSE, open_thought
+from .turns import turn_offsets
 
 if TYPE_CHECKING:
     from ..chat_template import ChatTemplate
@@ -26,12 +27,17 @@ class ChatPrompt:
     """The beginning of a thought that the prompt ends with."""
     can_think: bool = False
     """Answers may begin with a thought."""
+    turns: tuple[int, ...] = ()
+    """Characters of `text` before each turn that later prompts may leave it at."""
 
 
-def chat_prompt(body: Mapping[str, Any], values: Mapping[str, Any], template: ChatTemplate) -> ChatPrompt:
+def chat_prompt(
+    body: Mapping[str, Any], values: Mapping[str, Any], template: ChatTemplate, *, finds_turns: bool = False
+) -> ChatPrompt:
     """Check a chat and render it: `body` holds its messages, `values` is what `CHAT_TABLE` makes of the rest.
 
-    Raises InvalidRequest, and NotSupported for what is not there yet.
+    `finds_turns` renders it twice more, to fill `turns`. Raises InvalidRequest, and NotSupported for what is not there
+    yet.
     """
     check_format(values["response_format"])
     messages = read_messages(body)
@@ -39,10 +45,17 @@ def chat_prompt(body: Mapping[str, Any], values: Mapping[str, Any], template: Ch
     check_tool_choice(values["tool_choice"])
     last = messages.pop() if read_continuation(values, messages) else None
     adds_prompt = last is not None or values["add_generation_prompt"] is not False
-    text = template.render(messages, tools=tools, add_generation_prompt=adds_prompt, kwargs=template_kwargs(values))
+    kwargs = template_kwargs(values)
+
+    def render(messages: Sequence[dict[str, Any]], *, adds_prompt: bool = False) -> str:
+        return template.render(messages, tools=tools, add_generation_prompt=adds_prompt, kwargs=kwargs)
+
+    text = render(messages, adds_prompt=adds_prompt)
     if last is not None:
-        return continued(text, last)
-    return ChatPrompt(text, thought=open_thought(text), can_think=CLOSE in template.source)
+        prompt = continued(text, last)
+    else:
+        prompt = ChatPrompt(text, thought=open_thought(text), can_think=CLOSE in template.source)
+    return replace(prompt, turns=turn_offsets(text, messages, render)) if finds_turns else prompt
 
 
 def continued(text: str, message: dict[str, Any]) -> ChatPrompt:

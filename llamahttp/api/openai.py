@@ -23,6 +23,7 @@ from .reasoning import ReasoningSplitter
 from .schema import CHAT_TABLE, TEXT_TABLE, CompletionRequest
 from .sse import DONE, event
 from .state import STATE, ServerState
+from .turns import token_positions
 
 ALPHABET = string.ascii_letters + string.digits
 
@@ -269,9 +270,11 @@ async def chat_completion(http: web.Request) -> web.StreamResponse:
     engine = state.require_engine()
     body = await read_object(http, state.config.max_body)
     request = state.decode(CHAT_TABLE, body)
-    chat = chat_prompt(body, request.values, state.require_template())
+    wants_turns = getattr(engine, "wants_turns", False)
+    chat = chat_prompt(body, request.values, state.require_template(), finds_turns=wants_turns)
     tokens = await tokenize_prompt(engine, chat.text)
-    prompt = Prompt(tokens, answer_prefix(request, chat))
+    turns = token_positions(chat.turns, chat.text, tokens, engine.vocab)
+    prompt = Prompt(tokens, answer_prefix(request, chat), turns)
     return await respond(http, request, [prompt], ChatDialect(state, request, chat))
 
 
