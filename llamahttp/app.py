@@ -26,6 +26,7 @@ from .api.middleware import MIDDLEWARES
 from .api.state import STATE, ServerState
 from .chat_template import CHATML, ChatTemplate
 from .config import EngineConfig, ServerConfig
+from .connection import Connection
 from .engine import Engine, decide_sizes
 from .errors import LlamaHTTPError, StartupError
 from .log import OUTPUT, in_background
@@ -161,9 +162,8 @@ async def _serve(app: web.Application, sockets: Sequence[socket.socket], began: 
         shutdown_timeout=DRAIN_S,
     )
     await runner.setup()
+    servers = [await _accept(runner, sock) for sock in sockets]
     try:
-        for sock in sockets:
-            await web.SockSite(runner, sock, backlog=listen.BACKLOG).start()
         where = ", ".join([*listen.urls(sockets), *listen.paths(sockets)])
         log.log(OUTPUT, "llamahttp %s is loading %s on %s", __version__, _model(app), where)
         if await _loaded(app, stopping):
@@ -173,7 +173,16 @@ async def _serve(app: web.Application, sockets: Sequence[socket.socket], began: 
             await stopping.wait()
         log.log(OUTPUT, "stopping")
     finally:
+        for server in servers:
+            server.close()
         await runner.cleanup()
+
+
+async def _accept(runner: web.AppRunner, sock: socket.socket) -> asyncio.Server:
+    handler = runner.server
+    assert handler is not None, "the runner is set up"
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(lambda: Connection(handler()), sock=sock, backlog=listen.BACKLOG)
 
 
 def _http_log() -> logging.Logger:

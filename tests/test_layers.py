@@ -29,6 +29,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("flags", ""),
     ("log", "environ threading"),  # NO_COLOR and TERM; the writer
     ("listen", "socket"),
+    ("connection", ""),
     ("task", ""),
     ("text", ""),
     ("cache", ""),
