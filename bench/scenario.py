@@ -35,6 +35,19 @@ class Request:
 Lane = list[Request]
 
 
+def random_tokens(seed: str, n: int, n_vocab: int) -> list[int]:
+    """`n` token ids, drawn from `seed` alone."""
+    draw = random.Random(seed)
+    # Vocabularies keep their control tokens at either end.
+    return [draw.randrange(n_vocab // 8, n_vocab - n_vocab // 8) for _ in range(n)]
+
+
+def random_words(seed: str, n: int) -> list[str]:
+    """`n` words of three letters, drawn from `seed` alone."""
+    draw = random.Random(seed)
+    return ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=3)) for _ in range(n)]
+
+
 class Scenario(Protocol):
     """What a round needs. Both servers get the same lanes for the same `id_round`."""
 
@@ -112,8 +125,4 @@ class Streams:
 
     def _content(self, seed: str, n: int, n_vocab: int) -> list[Any]:
         """Token ids, or words for the chat dialect, drawn from `seed` alone."""
-        draw = random.Random(seed)
-        if self.dialect == "chat":
-            return ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=3)) for _ in range(n)]
-        # Vocabularies keep their control tokens at either end.
-        return [draw.randrange(n_vocab // 8, n_vocab - n_vocab // 8) for _ in range(n)]
+        return random_words(seed, n) if self.dialect == "chat" else random_tokens(seed, n, n_vocab)

@@ -1,0 +1,99 @@
+"""Contenders: the makes of server that are compared, and how a fresh server of one is had."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.case import Flag, completion
+from bench.errors import BenchError
+from bench.progress import Progress
+from bench.scenario import random_tokens
+from bench.server import Server, split_command, started
+from bench.stage import Stage
+
+HELP_TIMEOUT_S = 60.0
+WARM_UP = ((512, 8), (1_024, 1), (16, 16))  # prompt and predicted tokens of the requests that warm a server up
+
+
+@dataclass(slots=True)
+class Contender:
+    """A command that starts a server, and the flags that it knows."""
+
+    name: str
+    command: str
+    known: frozenset[str]
+
+    @classmethod
+    def meet(cls, name: str, command: str) -> Contender:
+        """Ask the command for its --help. BenchError when it cannot be run."""
+        try:
+            result = subprocess.run(
+                [*split_command(command), "--help"], capture_output=True, text=True, timeout=HELP_TIMEOUT_S
+            )
+        except OSError as error:
+            raise BenchError(f"cannot start {command}: {error.strerror}") from None
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{command} --help does not end") from None
+        if result.returncode:
+            raise BenchError(f"{command} --help fails: {result.stderr.strip()[-300:]}")
+        return cls(name, command, frozenset(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", result.stdout)))
+
+    def understood(self, flags: list[Flag]) -> list[str]:
+        """As arguments, without the flags that it does not know."""
+        return [word for flag in flags if flag[0] in self.known for word in flag]
+
+
+@dataclass(slots=True)
+class Booth:
+    """What a case gets to run on (`bench.case.Host`): fresh servers of one contender, with one model."""
+
+    contender: Contender
+    model: Path
+    n_vocab: int
+    folder: Path
+    """Where the servers' logs go."""
+    flags: list[Flag]
+    """For every server, besides those of the case."""
+    timeout_s: float
+    start_timeout_s: float
+    progress: Progress
+    is_small: bool = False
+    """Whether the model is so small that a short request warms it up."""
+    heading: str = ""
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def knows(self, flag: str) -> bool:
+        return flag in self.contender.known
+
+    def tell(self, text: str) -> None:
+        self.progress.show(f"{self.heading} · {text}")
+
+    def begin(self, heading: str) -> None:
+        self.heading = f"{heading} · {self.contender.name}"
+        self.progress.begin(self.heading)
+
+    @contextmanager
+    def open(self, *flags: Flag) -> Iterator[Server]:
+        """A fresh, warm server. BenchError when it does not start, or had died when the block was left."""
+        arguments = self.contender.understood([*flags, *self.flags])
+        command = f"{self.contender.command} {shlex.join(arguments)}"
+        log_name = f"{self.contender.name}-{next(self._numbers)}"
+        with started(log_name, command, str(self.model), self.folder, self.start_timeout_s) as server:
+            server.inspect(None, None)
+            self._warm_up(server)
+            yield server
+            server.check_alive()
+
+    def _warm_up(self, server: Server) -> None:
+        sizes = WARM_UP[-1:] if self.is_small else WARM_UP
+        with Stage(server.address, self.timeout_s) as stage:
+            for n_prompt, n_predict in sizes:
+                prompt = random_tokens(f"warm-up/{n_prompt}", n_prompt, server.n_vocab)
+                stage.finish(stage.ask([completion(prompt, n_predict)]))
