@@ -174,6 +174,8 @@ class Finished:
     id_slot: int
     n_past: int
     """Tokens of this conversation that the slot's memory now holds."""
+    is_truncated: bool = False
+    """The context was shifted: the oldest tokens were dropped on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,10 @@ class EngineStats:
     n_rows: int = 0
     """Batch rows decoded in `n_steps` steps, which took `decode_ms`."""
     decode_ms: float = 0.0
+    n_busy_slots: int = 0
+    """Slots that had a task, summed over the steps."""
+    n_tokens_max: int = 0
+    """Most tokens that a sequence has had."""
     n_prompt: int = 0
     """Prompt tokens computed, in `prompt_ms` milliseconds of the requests' time; likewise generated ones."""
     prompt_ms: float = 0.0

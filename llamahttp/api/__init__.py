@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ..errors import NotSupported
-from . import admin, lora, native, openai
+from . import admin, lora, native, openai, slots
 from .middleware import add_headers
 from .page import FILES, page
 
@@ -13,7 +13,6 @@ LATER = (
     "/embedding",
     "/embeddings",
     "/infill",
-    "/metrics",
     "/rerank",
     "/reranking",
     "/v1/embeddings",
@@ -43,8 +42,9 @@ def setup(app: web.Application) -> None:
         router.add_post(f"{prefix}/chat/completions", openai.chat_completion)
     router.add_get("/props", admin.props)
     router.add_post("/props", admin.change_props)
-    router.add_get("/slots", admin.slots)
-    router.add_post("/slots/{id_slot}", admin.slot_action)
+    router.add_get("/slots", slots.slots)
+    router.add_post("/slots/{id_slot}", slots.slot_action)
+    router.add_get("/metrics", admin.metrics)
     router.add_get("/lora-adapters", lora.show_adapters)
     router.add_post("/lora-adapters", lora.set_scales)
     router.add_post("/completion", native.completion)

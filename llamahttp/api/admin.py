@@ -1,16 +1,13 @@
-"""Admin: how the server is and what it serves: health, properties, slots."""
+"""Admin: how the server is and what it serves: health, properties, metrics."""
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from aiohttp import web
 
+from .. import metrics as prometheus
 from ..errors import NotSupported, Unavailable
-from ..task import EngineSnapshot, SlotSnapshot, SlotState
 from . import fragments
 from .body import json_response
-from .schema import NATIVE_TABLE
 from .state import STATE
 
 
@@ -19,6 +16,8 @@ async def health(http: web.Request) -> web.Response:
     engine = http.app[STATE].require_engine()
     if engine.failed is not None:
         raise engine.failed.with_traceback(None)  # else it would grow by its frames with every question
+    if getattr(engine, "rebuilding", False):
+        raise Unavailable("Rebuilding the context after a fatal error", retry_after=1)
     return json_response({"status": "ok"})
 
 
@@ -37,9 +36,9 @@ async def props(http: web.Request) -> web.Response:
             "model_path": engine.info.path,
             "modalities": {"vision": False, "video": False, "audio": False},
             "media_marker": "<__media__>",
-            "endpoint_slots": True,
+            "endpoint_slots": state.config.slots,
             "endpoint_props": False,
-            "endpoint_metrics": False,
+            "endpoint_metrics": state.config.metrics,
             "ui": True,
             "ui_settings": {},
             "chat_template": template.source,
@@ -57,44 +56,10 @@ async def change_props(http: web.Request) -> web.Response:
     raise NotSupported("This server does not support changing global properties.")
 
 
-async def slots(http: web.Request) -> web.Response:
-    snapshot = await http.app[STATE].require_engine().snapshot()
-    if http.query.get("fail_on_no_slot") and not has_idle(snapshot):
-        raise Unavailable("no slot available")
-    return json_response([show_slot(slot) for slot in snapshot.slots])
-
-
-async def slot_action(http: web.Request) -> web.Response:
-    raise NotSupported("This server does not support slots action.")
-
-
-def has_idle(snapshot: EngineSnapshot) -> bool:
-    return any(slot.state is SlotState.IDLE for slot in snapshot.slots)
-
-
-def show_slot(slot: SlotSnapshot) -> dict[str, object]:
-    """One slot. What it runs is told only while it runs something."""
-    shown: dict[str, object] = {
-        "id": slot.id_slot,
-        "n_ctx": slot.n_ctx,
-        "speculative": False,
-        "is_processing": slot.state is not SlotState.IDLE,
-    }
-    if slot.sampling is None:
-        return shown
-    values = NATIVE_TABLE.decode({})
-    values |= {field.name: getattr(slot.sampling, field.name) for field in fields(slot.sampling)}
-    values["n_predict"] = slot.n_predict
-    next_token = {
-        "has_next_token": slot.state is SlotState.GENERATING,
-        "has_new_line": False,
-        "n_remain": slot.n_predict - slot.n_predicted if slot.n_predict >= 0 else -1,
-        "n_decoded": slot.n_predicted,
-    }
-    return shown | {
-        "id_task": slot.id_task,
-        "n_prompt_tokens": slot.n_prompt,
-        "n_prompt_tokens_processed": min(slot.n_past, slot.n_prompt),
-        "params": fragments.generation_settings(values, slot.sampling, brief=True),
-        "next_token": [next_token],
-    }
+async def metrics(http: web.Request) -> web.Response:
+    state = http.app[STATE]
+    if not state.config.metrics:
+        raise NotSupported("This server does not support metrics endpoint. Start it with `--metrics`")
+    text = state.metrics.render(await state.require_engine().snapshot())
+    headers = {"Content-Type": prometheus.CONTENT_TYPE, "Process-Start-Time-Unix": str(state.created)}
+    return web.Response(body=text, headers=headers)

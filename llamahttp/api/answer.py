@@ -121,5 +121,6 @@ class Answer:
 
     @property
     def is_truncated(self) -> bool:
-        """The context was full."""
-        return self.finished is not None and self.finished.reason is StopReason.CONTEXT
+        """The context was full: it ended the answer, or was shifted."""
+        finished = self.finished
+        return finished is not None and (finished.is_truncated or finished.reason is StopReason.CONTEXT)

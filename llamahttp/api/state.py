@@ -11,6 +11,7 @@ from aiohttp import web
 
 from ..config import ServerConfig
 from ..errors import Unavailable
+from ..metrics import EngineMetrics
 from .field import Table
 from .schema import CompletionRequest, completion_request
 
@@ -36,6 +37,8 @@ class ServerState:
     """Unix time of the start, which `/v1/models` shows."""
     lora_scales: tuple[float, ...] = field(init=False)
     """The adapters' scales for requests that name none; `POST /lora-adapters` changes them."""
+
+    metrics: EngineMetrics = field(default_factory=EngineMetrics)
 
     def __post_init__(self) -> None:
         self.lora_scales = tuple(scale for _, scale in self.config.engine.loras)

@@ -1,12 +1,6 @@
 from __future__ import annotations
 
-import asyncio
-
-import pytest
-
-from tests.fakes import FakeDecoder
-
-from .conftest import Client, Start, get, post, post_error
+from .conftest import Client, Recorder, Start, get, post_error
 
 
 async def test_props(start: Start) -> None:
@@ -21,33 +15,39 @@ async def test_props(start: Start) -> None:
 
 async def test_props_cannot_be_changed(client: Client) -> None:
     await post_error(client, "/props", {}, 501)
-    await post_error(client, "/slots/0?action=save", {}, 501)
 
 
-async def test_slots_that_are_idle(client: Client) -> None:
-    idle = {"n_ctx": 4096, "speculative": False, "is_processing": False}
-    assert await get(client, "/slots") == [{"id": i} | idle for i in range(4)]
+class Rebuilding(Recorder):
+    rebuilding = True
 
 
-async def test_slots_that_work(start: Start) -> None:
-    decoder = FakeDecoder(n_seq_max=1)
-    decoder.step_seconds = 0.002
-    client = await start(decoder)
-    body = {"prompt": "abc", "n_predict": 4000, "temperature": 0, "top_k": 7}
-    request = asyncio.create_task(post(client, "/completion", body))
-    while len(decoder.batches) < 3:
-        await asyncio.sleep(0.001)
-    slots = await get(client, "/slots")
-    (slot,) = slots
-    assert slot["is_processing"] is True
-    assert (slot["n_prompt_tokens"], slot["params"]["n_predict"], slot["params"]["top_k"]) == (3, 4000, 7)
-    assert 0 < slot["next_token"][0]["n_decoded"] == 4000 - slot["next_token"][0]["n_remain"]
-    answer = await get(client, "/slots?fail_on_no_slot=1", 503)
-    assert answer == {"error": {"message": "no slot available", "type": "unavailable_error", "code": 503}}
-    request.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await request
+async def test_health_tells_of_a_context_that_is_made_anew(start: Start) -> None:
+    assert await get(await start(), "/health") == {"status": "ok"}
+    client = await start(around=Rebuilding)
+    async with client.get("/health") as response:
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        error = (await response.json())["error"]
+    assert "Rebuilding" in error["message"]
+    assert error["type"] == "unavailable_error"
 
 
-async def test_a_free_slot_is_no_failure(client: Client) -> None:
-    assert len(await get(client, "/slots?fail_on_no_slot=1")) == 4
+async def test_metrics_are_off_unless_asked_for(start: Start) -> None:
+    assert "--metrics" in str(await get(await start(), "/metrics", 501))
+    props = [await get(await start(metrics=metrics), "/props") for metrics in (False, True)]
+    assert [prop["endpoint_metrics"] for prop in props] == [False, True]
+
+
+async def test_metrics(start: Start) -> None:
+    client = await start(metrics=True)
+    async with client.get("/metrics") as response:
+        assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert int(response.headers["Process-Start-Time-Unix"]) > 0
+        text = await response.text()
+    assert "\nllamacpp:requests_processing 0.0\n" in text
+    assert await client.get("/metrics"), "asking again is no error"
+
+
+async def test_props_show_the_server_s_defaults(start: Start) -> None:
+    props = await get(await start(n_keep=7, slots=False), "/props")
+    assert props["default_generation_settings"]["params"]["n_keep"] == 7
+    assert props["endpoint_slots"] is False

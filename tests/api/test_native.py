@@ -319,7 +319,7 @@ async def until_idle(client: Client) -> None:
 
 
 async def test_a_full_queue_says_when_to_come_back(start: Start) -> None:
-    decoder = FakeDecoder(n_seq_max=1)
+    decoder = FakeDecoder(n_slots=1)
     client = await start(decoder, queue_size=2)
     decoder.gate.clear()
 
