@@ -74,7 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=positive, default=4, help="for each server (4)")
     parser.add_argument("--seconds", type=float, metavar="S", help="of oversubscribed (300)")
     parser.add_argument("--requests", type=positive, metavar="N", help="of leak (10000)")
-    parser.add_argument("--variant", metavar="TEXT", help="only the variants that have this in their name")
+    parser.add_argument(
+        "--variant", metavar="TEXT", help="only the variant of this name, or those that have this in it"
+    )
     parser.add_argument("--quick", action="store_true", help="the smallest form of each: does it run at all?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every raw figure there")
     parser.add_argument("--seed", type=natural, default=1, help="of the prompts (1)")
@@ -102,14 +104,13 @@ def cases_of(args: argparse.Namespace) -> list[Case]:
     """The cases asked for. BenchError for a name or a variant that there is none of."""
     if unknown := [name for name in args.names if name not in NAMES]:
         raise BenchError(f"no scenario {unknown[0]!r}; there are {', '.join(NAMES)}")
-    cases = [
-        sized(case, args)
-        for case in (QUICK if args.quick else FULL)
-        if (not args.names or case.name in args.names) and (args.variant is None or args.variant in case.variant)
-    ]
+    cases = [case for case in (QUICK if args.quick else FULL) if not args.names or case.name in args.names]
+    if args.variant is not None:
+        exact = [case for case in cases if case.variant == args.variant]
+        cases = exact or [case for case in cases if args.variant in case.variant]
     if not cases:
         raise BenchError(f"no variant with {args.variant!r} in its name")
-    return cases
+    return [sized(case, args) for case in cases]
 
 
 def sized(case: Case, args: argparse.Namespace) -> Case:
