@@ -16,7 +16,7 @@ async def health(http: web.Request) -> web.Response:
     engine = http.app[STATE].require_engine()
     if engine.failed is not None:
         raise engine.failed.with_traceback(None)  # else it would grow by its frames with every question
-    if getattr(engine, "rebuilding", False):
+    if engine.rebuilding:
         raise Unavailable("Rebuilding the context after a fatal error", retry_after=1)
     return json_response({"status": "ok"})
 

@@ -62,7 +62,7 @@ async def start() -> AsyncIterator[Start]:
         **config: Any,
     ) -> Client:
         state = ServerState(ServerConfig(**config))
-        state.engine = around(fake_engine(decoder, queue_size=queue_size))
+        state.engine = around(fake_engine(decoder, queue_size=queue_size, loras=len(state.config.engine.loras)))
         state.template = ChatTemplate(template, eos="<eos>")
         server = TestServer(make_app(state))
         await server.start_server(auto_decompress=False)

@@ -11,7 +11,7 @@ from llamahttp.api.completion import salt
 from llamahttp.config import EngineConfig
 from llamahttp.task import CompletionTask
 
-from .conftest import Client, Recorder, Start, post, post_error, recorder
+from .conftest import Client, Recorder, Start, get, post, post_error, recorder
 
 LORAS = ((Path("a.gguf"), 0.5), (Path("b.gguf"), 0.0), (Path("c.gguf"), 2.0))
 ROUTES = [
@@ -128,8 +128,7 @@ async def test_no_adapters_have_no_ids(client: Client) -> None:
 async def test_the_server_s_scales_can_be_changed(start: Start) -> None:
     client = await start(around=Recorder, engine=EngineConfig(loras=LORAS))
     assert await post(client, "/lora-adapters", [{"id": 1, "scale": 0.25}]) == {"success": True}
-    async with client.get("/lora-adapters") as response:
-        shown = await response.json()
+    shown = await get(client, "/lora-adapters")
     assert [(entry["id"], entry["path"], entry["scale"]) for entry in shown] == [
         (0, "a.gguf", 0.0),
         (1, "b.gguf", 0.25),
