@@ -43,6 +43,8 @@ class DecoderConfig:
     kv_unified: bool
     swa_full: bool = True
     """Layers with a sliding window keep the whole context too, which costs memory and lets any prefix be reused."""
+    n_outputs: int = 0
+    """Rows of logits that a batch may ask for; one a sequence are always possible."""
     loras: tuple[tuple[Path, float], ...] = ()
     """LoRA adapters, which are all loaded, with the scales that are applied at first."""
 
@@ -137,7 +139,7 @@ class LlamaDecoder:
         # streams are copied by moving data, unless a sequence is nothing but one state
         self._copies_later = not self.kv_unified and not model.is_recurrent
         self._shares_window = self.kv_unified and not self._config.swa_full and 0 < self._n_window_cells < self.n_ctx
-        self.can_cut = self._n_swa == 0 and not self._is_recurrent
+        self.can_cut = model.only_attends
         self.can_shift = not self._is_recurrent and bool(self._lib.llama_memory_can_shift(self.memory))
 
     @property
@@ -380,9 +382,9 @@ def _params(lib: object, config: DecoderConfig) -> ContextParams:
     params.n_batch = config.n_batch
     params.n_ubatch = config.n_ubatch
     params.n_seq_max = config.n_seq_max
-    # One row of logits a sequence: the default reserves n_batch rows, a gigabyte with 128k tokens. Fewer are not
-    # possible, libllama aborts.
-    params.n_outputs_max = config.n_seq_max
+    # The default reserves n_batch rows of logits, a gigabyte with 128k tokens. With fewer than there are sequences
+    # libllama aborts.
+    params.n_outputs_max = max(config.n_outputs, config.n_seq_max)
     params.n_outputs_max_per_seq = 1
     params.n_threads = config.n_threads
     params.n_threads_batch = config.n_threads_batch

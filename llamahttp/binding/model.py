@@ -96,6 +96,11 @@ class LlamaModel:
         return bool(self._lib.llama_model_is_hybrid(self.handle))
 
     @property
+    def only_attends(self) -> bool:
+        """Whether its memory is full attention only, which can be cut anywhere."""
+        return self.n_swa == 0 and not self.is_recurrent and not self.is_hybrid
+
+    @property
     def generates(self) -> bool:
         """Whether it is a decoder-only model, which continues text; encoders and encoder-decoders do not."""
         return self._lib.llama_model_has_decoder(self.handle) and not self._lib.llama_model_has_encoder(self.handle)

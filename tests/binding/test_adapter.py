@@ -43,9 +43,7 @@ def test_an_adapter_is_felt_by_its_scale_while_it_is_set(llama: LlamaModel, tmp_
     decoder.close()
 
 
-def test_adapters_are_applied_with_their_scales_at_first_and_after_a_rebuild(
-    llama: LlamaModel, tmp_path: Path
-) -> None:
+def test_adapters_are_applied_with_their_scales_at_first_and_after_a_rebuild(llama: LlamaModel, tmp_path: Path) -> None:
     decoder = LlamaDecoder(llama, replace(CONFIG, loras=((models.write_lora(tmp_path / "lora.gguf"), 0.5),)))
     half = logits(decoder)
     decoder.set_adapters([(0, 1.0)])

@@ -99,6 +99,16 @@ def test_rows_without_output_have_no_logits(llama: LlamaModel, make_decoder: Mak
     assert_same(logits, prefill(make_decoder(llama), text(30, 2)))
 
 
+def test_a_batch_may_ask_for_more_rows_than_there_are_sequences(llama: LlamaModel, make_decoder: MakeDecoder) -> None:
+    decoder = make_decoder(llama, replace(CONFIG, n_seq_max=1, n_outputs=3))
+    tokens, clean = text(30), make_decoder(llama)
+    fill(decoder, 0, tokens, 0, 0, output=True)
+    decoder.batch.outputs[[9, 19]] = 1
+    decoder.decode(30)
+    for logits, start, stop in zip(decoder.logits(3), (0, 10, 20), (10, 20, 30), strict=True):
+        assert_same(logits, prefill(clean, tokens[start:stop], start))
+
+
 def test_parts_of_a_prompt_give_what_the_whole_gives(llama: LlamaModel, make_decoder: MakeDecoder) -> None:
     tokens = text(200)
     whole = prefill(make_decoder(llama), tokens)

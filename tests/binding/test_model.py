@@ -248,9 +248,10 @@ def test_text_survives_the_way_to_tokens_and_back(llama_bpe: LlamaModel, llama: 
     assert tokens.dtype == np.int32
     assert bpe.detokenize(tokens, special=True) == text.encode()
     assert b"".join(bpe.special_pieces[token] for token in tokens.tolist()) == text.encode()
-    # SentencePiece writes a space before the first word
+    # SentencePiece writes a space before the first word, and its own mark of a space is read as one
     tokens = spm.tokenize(text, add_special=True, parse_special=False)
-    assert b"".join(spm.special_pieces[token] for token in tokens.tolist()[1:]).removeprefix(b" ") == text.encode()
+    pieces = b"".join(spm.special_pieces[token] for token in tokens.tolist()[1:])
+    assert pieces.removeprefix(b" ") == text.replace("▁", " ").encode()
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"ok \xe2\x82", b"\xf0\x9f", b"a\x00b", b"\xed\xa0\x80"])
