@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Event = tuple[Answer, PromptProgress | Tokens | Finished]
 
+NO_TOKENS = np.empty(0, np.int32)
+
 
 class Dialect(Protocol):
     """The shapes of one API: bytes of events for streams, an object for whole answers."""
@@ -100,9 +102,6 @@ async def respond(
             return await send_events(http, request, answers, dialect)
         await collect(answers)
     return json_response(dialect.whole(answers))
-
-
-NO_TOKENS = np.empty(0, np.int32)
 
 
 def common_task(http: web.Request, request: CompletionRequest) -> CompletionTask:
