@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from llamahttp.cache.snapshot import Checkpoint, Namespace, Snapshot
 
 MODEL = "a model"
+NAMESPACE = Namespace()
 
 
 def tokens(ids: Iterable[int]) -> NDArray[np.int32]:
@@ -21,7 +22,7 @@ def snapshot(
     start: int = 0,
     size: int = 1000,
     checkpoints: Sequence[int] = (),
-    namespace: Namespace = Namespace(),  # noqa: B008: frozen
+    namespace: Namespace = NAMESPACE,
 ) -> Snapshot:
     """One of `size` bytes of state, which depends on the tokens."""
     state = (bytes([sum(ids) % 256, start % 256]) * size)[:size]
