@@ -126,7 +126,10 @@ class Decoder(Protocol):
         """The first position from which on the end of a sequence can be cut off: 0 for full attention."""
 
     def copy(self, source: int, target: int) -> None:
-        """Make `target`, whatever it held, equal to `source`. Both can then be continued and cut on their own."""
+        """Make `target`, whatever it held, equal to `source`. Both can then be continued and cut on their own.
+
+        With a sliding window a copy is best cut at once: the next copy or decode leaves it its last window only.
+        """
 
     def append(self, source: int, target: int) -> None:
         """Add the cells of `source`, which begin where `target` ends, to `target`; both then share them. Needs

@@ -94,7 +94,7 @@ class LlamaDecoder:
         self._handle: int | None = None
         self._adapters: list[LlamaAdapter] = []
         self._unsettled: set[int] = set()
-        self._sharing_window: set[int] = set()
+        self._sharing_window: int | None = None
         self._views: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._applied = tuple((index, scale) for index, (_, scale) in enumerate(config.loras))
         try:
@@ -188,12 +188,11 @@ class LlamaDecoder:
         self._free()
         self._views.clear()
         self._unsettled.clear()
-        self._sharing_window.clear()
+        self._sharing_window = None
         self._open()
 
     def decode(self, n_rows: int) -> None:
-        if self._sharing_window:
-            self._unshare_windows()
+        self._unshare_window()
         self._decode(self.batch.struct(n_rows))
 
     def _decode(self, rows: BatchStruct) -> None:
@@ -277,8 +276,8 @@ class LlamaDecoder:
     def copy(self, source: int, target: int) -> None:
         if source == target:
             return
+        self._unshare_window()
         self._remove(target, 0)
-        self._sharing_window.discard(target)
         if self._copies_later and self._is_recurrent:
             # libllama would put the copy of the attention off, and no decode can make up for it without side effects
             self._put(target, self._get(source, 0), 0)
@@ -287,7 +286,7 @@ class LlamaDecoder:
         if self._copies_later or source in self._unsettled:
             self._unsettled |= {source, target}
         if self._shares_window:
-            self._sharing_window.add(target)
+            self._sharing_window = target
 
     def append(self, source: int, target: int) -> None:
         assert self.kv_unified and self.can_cut, "only cells of one pool can be shared by parts"
@@ -315,20 +314,18 @@ class LlamaDecoder:
                 raise EngineError(f"cannot bring the memory up to date: {error}") from error
         self._remove(id_seq, end)
 
-    def _unshare_windows(self) -> None:
-        """Give each copy cells of its own for the sliding window.
+    def _unshare_window(self) -> None:
+        """Give the last copy cells of its own for the sliding window, now that the caller has cut it.
 
         libllama reuses the cells that no window looks at any more, but not those that two sequences have, and its
         cache has room for one window a sequence: soon nobody would find a free cell.
         """
+        target, self._sharing_window = self._sharing_window, None
+        if target is None or self._last(target) < 0:
+            return
         partial = CONSTANTS["LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY"]
-        waiting = {target: self._get(target, partial) for target in self._sharing_window if self._last(target) >= 0}
-        self._sharing_window.clear()
-        # A state that finds no room has at least left what it shared, which makes room for the next.
-        for _ in range(2):
-            waiting = {target: state for target, state in waiting.items() if not self._put(target, state, partial)}
-        if waiting:
-            raise BatchError(f"No cells for the windows of sequences {sorted(waiting)}.", fatal=True)
+        if not self._put(target, self._get(target, partial), partial):
+            raise BatchError(f"The window of sequence {target} finds no cells.", fatal=True)
 
     # --- states
 
@@ -344,9 +341,9 @@ class LlamaDecoder:
 
     def restore(self, id_seq: int, state: bytes, *, partial: bool = False) -> bool:
         self._settle(id_seq)
+        self._unshare_window()
         if not partial:
             self._remove(id_seq, 0)
-        self._sharing_window.discard(id_seq)
         if self._put(id_seq, state, _flags(partial)):
             return True
         self._remove(id_seq, 0)  # some of it may be there: libllama restores one kind of memory after the other
