@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import nan
 from typing import ClassVar
 
 from bench.address import Address
@@ -76,7 +77,8 @@ class SharedPrefix:
         firsts = first_tokens(take, exchanges)
         if len(firsts) == self.n_clients:
             take.figures = {"all_s": max(firsts), "first_s": min(firsts)}
-            take.figures["computed"] = sum(answer_of(each)["timings"]["prompt_n"] for each in exchanges)
+            computed = [(answer_of(each).get("timings") or {}).get("prompt_n", nan) for each in exchanges]
+            take.figures["computed"] = sum(computed)
         take.detail["first_token_s"] = firsts
         return take
 
