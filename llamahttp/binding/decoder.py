@@ -280,7 +280,8 @@ class LlamaDecoder:
         self._remove(target, 0)
         if self._copies_later and self._is_recurrent:
             # libllama would put the copy of the attention off, and no decode can make up for it without side effects
-            self._put(target, self._get(source, 0), 0)
+            if not self._put(target, self._get(source, 0), 0):
+                raise EngineError(f"cannot copy sequence {source}: its state does not fit")
             return
         self._lib.llama_memory_seq_cp(self.memory, source, target, -1, -1)
         if self._copies_later or source in self._unsettled:
