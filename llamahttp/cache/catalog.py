@@ -106,6 +106,12 @@ class Catalog:
             return []
         return [(position, entry) for _, (entry, position) in shelf.places.ending(tokens)]
 
+    def deepest(self, namespace: Namespace, tokens: NDArray[np.int32]) -> tuple[int, list[Entry]]:
+        """How many tokens the entries share at most with `tokens`, and those that do; they may start anywhere."""
+        shelf = self._shelves.get(namespace)
+        n, places = shelf.places.deepest(tokens) if shelf is not None else (0, ())
+        return n, list({entry.key: entry for entry, _ in places}.values())
+
     def exact(self, namespace: Namespace, tokens: NDArray[np.int32], start: int) -> Entry | None:
         """The entry for exactly these positions."""
         longest = next(iter(self.shorter(namespace, tokens, start)), None)
@@ -118,15 +124,15 @@ class Catalog:
 
     def chain(self, entry: Entry) -> list[Entry]:
         """An entry and the ones before it that it builds on, if it does not start at 0. Deepest first."""
-        # entry           [start ... n_tokens)
-        # before it  [ ... start)
-        # ...  [0 .. )
+        # entry                   [start ... n_tokens)
+        # before it      [ ... start)
+        # ...  [0 ... )                    there may be gaps, since what is missing can be stored again
         links, start = [entry], entry.start
         if start == 0:
             return links
         tokens = self._shelves[entry.namespace].places.tokens((entry, entry.n_tokens))
         for position, other in self.prefixes(entry.namespace, tokens[:start]):
-            if other.start < start <= position == other.n_tokens:
+            if other.start < start and position == other.n_tokens:
                 links.append(other)
                 start = other.start
         return links

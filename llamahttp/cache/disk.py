@@ -46,13 +46,14 @@ class Written:
 class DiskTier:
     """Files of every model count towards the limit, and go by last use; only those of one's own model are found."""
 
-    def __init__(self, directory: Path, limit: int) -> None:
+    def __init__(self, directory: Path, limit: int, *, rescan_s: float = RESCAN_S) -> None:
         """Make the directory if need be. Raises StartupError if it cannot be made or written to."""
         self.directory = directory
         self.limit = limit
         self._files: ByteLRU[str] = ByteLRU(limit)
         self._fingerprint = ""
         self._tag = ""
+        self._rescan_s = rescan_s
         self._scanned_at = 0.0
         self._last_use = 0
         self._is_troubled = False
@@ -189,7 +190,7 @@ class DiskTier:
 
     def _make_room(self, size: int, first: list[str], gone: list[str]) -> bool:
         """Remove files until `size` more bytes fit, beginning with `first`; keys of ours go to `gone`."""
-        if time.monotonic() - self._scanned_at > RESCAN_S:
+        if time.monotonic() - self._scanned_at >= self._rescan_s:
             gone += self._list()
         free = self._free()
         if size > self.limit or free + self._files.used < size:

@@ -40,7 +40,7 @@ CLOSE_S = 10.0
 class Store:
     """Keeps what was used last. RAM holds at most `ram_limit` bytes, except that
 
-    - with a disk, up to STAGED bytes wait in RAM to be written, even if the RAM tier is off;
+    - with a disk, up to `staged` bytes wait in RAM to be written, even if the RAM tier is off;
     - what is read from disk for a slot stays until it is used, or for WANTED_S: at most what slots wait for.
     """
 
@@ -52,15 +52,18 @@ class Store:
         on_loaded: Callable[[], None],
         *,
         can_cut: bool = True,
+        staged: int = STAGED,
     ) -> None:
         """`ram_limit` in bytes: None no limit, 0 off. `on_loaded` is called on the worker.
 
         `can_cut`: a longer state can stand for a shorter one (`Decoder.can_cut`). Else only where it has a checkpoint.
+        `staged`: bytes that may wait to be written whatever `ram_limit` is.
         """
         self._ram: ByteLRU[Entry] = ByteLRU(ram_limit)
         self._disk = disk
         self._on_loaded = on_loaded
         self._can_cut = can_cut
+        self._staged = staged
         self._catalog = Catalog()
         self._done: deque[Callable[[], None]] = deque()
         self._worker = Worker("cache-disk") if disk is not None else None
@@ -137,6 +140,11 @@ class Store:
         """Of the entries that start at 0 one that shares the most tokens, and how many: for memory that can be cut."""
         self._collect()
         return self._catalog.longest(namespace, tokens)
+
+    def deepest(self, namespace: Namespace, tokens: NDArray[np.int32]) -> tuple[int, list[Entry]]:
+        """How many tokens the entries share at most with `tokens`, and those that do; they may start anywhere."""
+        self._collect()
+        return self._catalog.deepest(namespace, tokens)
 
     def prefixes(self, namespace: Namespace, tokens: NDArray[np.int32]) -> list[tuple[int, Entry]]:
         """(position, entry), deepest first: `tokens` begin with all of the entry's tokens before that position.
@@ -244,7 +252,7 @@ class Store:
         if limit is None:
             return True
         if self._disk is not None:
-            limit = max(limit, STAGED, n_bytes if n_bytes <= self._disk.limit else 0)  # a large one passes alone
+            limit = max(limit, self._staged, n_bytes if n_bytes <= self._disk.limit else 0)  # a large one passes alone
         if self._ram.used + n_bytes <= limit:
             return True
         needed = sum(self._ram.size(entry) for entry in self._ram if _is_needed(entry))

@@ -65,7 +65,7 @@ def test_a_piece_builds_on_those_before_it() -> None:
     orphan = entry(catalog, "abcdefghij", start=8)
     assert catalog.chain(third) == [third, second, first]
     assert catalog.chain(first) == [first]
-    assert catalog.chain(orphan) == [orphan]
+    assert catalog.chain(orphan) == [orphan, third, second, first]
 
 
 def test_what_was_removed_is_not_found_and_other_removals_do_nothing() -> None:

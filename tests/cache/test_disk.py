@@ -232,6 +232,18 @@ def test_two_processes_share_a_directory(tmp_path: Path) -> None:
     assert first.read(TWO.key) is not None  # it never saw it come
 
 
+def test_what_other_processes_did_is_seen_before_room_is_made(tmp_path: Path) -> None:
+    tier = DiskTier(tmp_path, 2 * SIZE, rescan_s=0)
+    tier.scan(MODEL)
+    write_all(tier, [ONE])
+    for path in tmp_path.iterdir():
+        path.unlink()
+    write_all(opened(tmp_path), [TWO, THREE])
+    four = snapshot([7, 8])
+    assert tier.write(four.key, four).gone == (ONE.key, TWO.key)
+    assert keys(tmp_path) == [THREE.key, four.key]
+
+
 def test_unfinished_files_are_removed_when_nobody_can_be_writing_them(tmp_path: Path) -> None:
     names = [f".{ONE.key}-{'a' * 8}.kv1.{digit * 8}.tmp" for digit in "12"]
     for name in names:
