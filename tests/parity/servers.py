@@ -23,13 +23,10 @@ N_SLOTS = 4
 N_CTX_SLOT = 1024
 FLAGS = [
     *("-c", str(N_SLOTS * N_CTX_SLOT), "-np", str(N_SLOTS), "-b", "512", "-ub", "128", "-t", "1"),
-    *("--no-warmup", "--host", "127.0.0.1"),
+    *("--no-warmup", "--host", "127.0.0.1", "--swa-full"),
 ]
-"""One thread and a cache for each slot: then the same requests are computed in the same order, bit for bit."""
-
-REFERENCE_FLAGS = ["--swa-full"]
-"""Our caches keep the whole context also for layers with a sliding window. A cache of the window alone is laid out
-otherwise, so that floats are added in another order."""
+"""One thread, a cache for each slot, and the whole context in it also for layers with a sliding window: then the same
+requests are computed in the same order, bit for bit, whatever was computed before."""
 
 STARTUP_SECONDS = 60
 
@@ -72,7 +69,7 @@ def reference(model: Path, log: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [reference_program(), "-m", model, "--port", str(port), *FLAGS, *REFERENCE_FLAGS]
+    command = [reference_program(), "-m", model, "--port", str(port), *FLAGS]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environ)
