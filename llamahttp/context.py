@@ -1,7 +1,7 @@
 """ServerContext: the engine thread. Each step has three beats: plan, decode, apply.
 
-Owns the slots, the samplers and the decoder; nobody else may touch them, not even to read. The other threads speak to
-it through the queue.
+Owns the slots, the samplers, the decoder and the cache; nobody else may touch them, not even to read. The other threads
+speak to it through the queue.
 """
 
 from __future__ import annotations
@@ -9,23 +9,70 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from .abc import BatchError, Decoder, SamplerFactory, Vocab
-from .errors import EngineError, LlamaHTTPError, Unavailable
-from .queue import Ask, Cancel, Close, Delivery, ResultStream, Stop, TaskQueue
+from .cache.resident import NOTHING, Match, ResidentCache
+from .cache.store import Store
+from .errors import EngineError, InvalidRequest, LlamaHTTPError, ModelError, Unavailable
+from .queue import (
+    Ask,
+    Cancel,
+    Close,
+    Delivery,
+    EraseSlot,
+    Loaded,
+    Message,
+    RestoreSlot,
+    ResultStream,
+    SaveSlot,
+    SlotAction,
+    Stop,
+    TaskQueue,
+)
 from .sampling import NO_TOKEN
-from .schedule import PromptPart, WaitingPrompt, plan_prompts
+from .schedule import Pace, PromptPart, Rotation, WaitingPrompt, plan_prompts
 from .slot import Slot
-from .task import EngineSnapshot, Failure, Finished, PromptProgress, SlotState, StopReason, Tokens
+from .task import (
+    CacheUse,
+    EngineSnapshot,
+    EngineStats,
+    Failure,
+    Finished,
+    Miss,
+    PromptProgress,
+    SlotState,
+    StopReason,
+    Tokens,
+)
 
 log = logging.getLogger(__name__)
 
 MAX_FAILED_STEPS = 3
 """Unexpected exceptions in a row after which the engine gives up and says so."""
+
+HEADROOM = 64
+"""Cells that each running task can still take before a further one is admitted to a crowded pool."""
+
+LAST_TURN = 64
+"""A checkpoint this near the end of a prompt makes one at its very end superfluous."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextConfig:
+    """What is not the decoder's to know."""
+
+    n_slots: int
+    n_ctx_slot: int
+    target_step_ms: float = 50.0
+    context_shift: bool = False
+    checkpoint_min_step: int = 8192
+    has_adapters: bool = False
 
 
 class ServerContext:
@@ -33,25 +80,42 @@ class ServerContext:
 
     def __init__(
         self,
+        config: ContextConfig,
         decoder: Decoder,
         vocab: Vocab,
         samplers: SamplerFactory[Any],
         queue: TaskQueue,
+        cache: ResidentCache,
+        store: Store,
         *,
-        n_slots: int,
-        n_ctx_slot: int,
         on_failure: Callable[[EngineError], None] = lambda error: None,
+        on_rebuild: Callable[[bool], None] = lambda begins: None,
     ) -> None:
-        """`on_failure` is called on the engine thread if it has to give up."""
+        """`on_failure` is called on the engine thread if it has to give up; `on_rebuild` when the context is made
+        anew, with True before and False after."""
+        self._config = config
         self._decoder = decoder
         self._eog = vocab.eog
+        self._n_bos = int(vocab.adds_bos)
         self._samplers = samplers
         self._queue = queue
+        self._cache = cache
+        self._store = store
         self._on_failure = on_failure
-        self._slots = [Slot(id_slot, n_ctx_slot) for id_slot in range(n_slots)]
+        self._on_rebuild = on_rebuild
+        self._slots = [Slot(id_slot, config.n_ctx_slot) for id_slot in range(config.n_slots)]
         self._running: dict[ResultStream, Slot] = {}
+        self._is_short = False  # a decode found no cells although there should have been some; nobody joins meanwhile
+        self._suspects: dict[Slot, int] = {}  # after a failed decode: who may be to blame, and how far each had come
+        self._inbox: deque[Message] = deque()
+        self._actions: list[Ask] = []  # on slots that are busy
         self._deliveries: list[Delivery] = []
-        self._rows_of: tuple[int, ...] = ()  # the slots whose rows stand in the batch from the step before
+        self._rows_of: tuple[int, ...] = ()  # the sequences whose rows stand in the batch from the step before
+        self._pace = Pace(config.target_step_ms, decoder.n_batch, decoder.n_ubatch)
+        self._rotation = Rotation()
+        self._adapters: tuple[tuple[int, float], ...] = ()
+        self._counts: defaultdict[str, float] = defaultdict(int)
+        self._misses: Counter[Miss] = Counter()
         self._closing = False
         self._thread: threading.Thread | None = None
 
@@ -75,17 +139,19 @@ class ServerContext:
         if warmup:
             self._warm_up()
         n_failed = 0
-        while not self._closing:
-            try:
-                self.step()
-                n_failed = 0
-            except Exception as error:  # one of the two places: whatever it is, every task must get its end
-                log.exception("the engine's step failed")
-                n_failed += 1
-                self._fail_all(EngineError(f"the engine failed: {error}"))
-                if n_failed == MAX_FAILED_STEPS:
-                    self._give_up(EngineError(f"the engine has stopped after repeated failures, the last: {error}"))
-        self._end()
+        try:
+            while not self._closing:
+                try:
+                    self.step()
+                    n_failed = 0
+                except Exception as error:  # one of the two places: whatever it is, every task must get its end
+                    log.exception("the engine's step failed")
+                    n_failed += 1
+                    self._fail_all(EngineError(f"the engine failed: {error}"))
+                    if n_failed == MAX_FAILED_STEPS:
+                        self._give_up(EngineError(f"the engine has stopped after repeated failures, the last: {error}"))
+        finally:
+            self._end()
 
     def _warm_up(self) -> None:
         """Decode one token and forget it, so that the first request does not pay for touching the weights."""
@@ -106,35 +172,49 @@ class ServerContext:
     def step(self) -> None:
         """Take what has come in, then plan, decode and apply once. Blocks while there is nothing to do."""
         self._receive()
-        if self._running:
-            generating, parts = self._plan()
+        self._place_waiting()
+        generating, parts = self._plan()
+        if generating or parts:
             if self._decode(generating, parts):
                 self._apply(generating, parts)
+        elif self._cache.wants_to_store:
+            self._cache.store_some()
         self._deliver()
 
     def _end(self) -> None:
-        for stream in self._queue.drain():
-            self._deliveries.append((stream, Failure(Unavailable("the server is stopping"))))
-        self._fail_all(Unavailable("the server is stopping"))
-        for message in self._queue.receive(block=False):
-            if isinstance(message, Ask):
-                self._queue.answer(message, self._snapshot())
+        stopping = Unavailable("the server is stopping")
+        self._deliveries += [(stream, Failure(stopping)) for stream in (*self._queue.drain(), *self._running)]
+        self._deliver()
+        self._inbox += self._queue.receive(block=False)
+        asks = [message for message in self._inbox if isinstance(message, Ask)]
+        for ask in (*asks, *self._actions):
+            self._queue.answer(ask, stopping if ask.action is not None else self._snapshot())
+        for slot in list(self._running.values()):
+            self._release(slot)
 
     # --- what comes in
 
     def _receive(self) -> None:
-        for message in self._queue.receive(block=not self._running):
+        self._inbox += self._queue.receive(block=not self._inbox and not self._has_work())
+        while self._inbox:  # one by one: should one fail, those behind it are still there
+            message = self._inbox.popleft()
             match message:
                 case Cancel(stream):
                     self._cancel(stream)
                 case Stop(stream, n_tokens):
                     self._stop(stream, n_tokens)
                 case Ask():
-                    self._queue.answer(message, self._snapshot())
+                    self._answer(message)
+                case Loaded():
+                    pass  # whoever waits for it looks again
                 case Close():
                     self._closing = True
         if not self._closing:
+            self._act_on_idle()
             self._launch_waiting()
+
+    def _has_work(self) -> bool:
+        return any(not slot.is_loading for slot in self._running.values()) or self._cache.wants_to_store
 
     def _cancel(self, stream: ResultStream) -> None:
         slot = self._running.get(stream)
@@ -164,105 +244,281 @@ class ServerContext:
 
     def _launch(self, stream: ResultStream) -> None:
         task = stream.task
-        slot, n_common = self._choose_slot(stream)
-        sampler = self._samplers.open(task.sampling, task.prompt)
-        # the last prompt token is always computed: its logits give the first token
-        n_reused = min(n_common, len(task.prompt) - 1) if task.cache_prompt else 0
-        if not self._decoder.remove(slot.id, n_reused):
-            self._decoder.remove(slot.id, 0)  # a whole sequence can always be removed
-            n_reused = 0
-        slot.launch(stream, sampler, n_reused)
+        slot = next(slot for slot in self._slots if slot.is_idle and task.id_slot in (-1, slot.id))
+        slot.launch(stream, self._samplers.open(task.sampling, task.prompt))
         self._running[stream] = slot
-        log.info("slot %d | task %d | prompt %d tokens, %d cached", slot.id, stream.id_task, slot.n_prompt, n_reused)
+        self._count(n_tasks=1)
 
-    def _choose_slot(self, stream: ResultStream) -> tuple[Slot, int]:
-        """The free slot that holds most of the prompt; among equals the one used longest ago."""
-        task = stream.task
-        free = [slot for slot in self._slots if slot.is_idle and task.id_slot in (-1, slot.id)]
-        common = {slot.id: slot.common_prefix(task.prompt) for slot in free}
-        best = max(free, key=lambda slot: (_worth(common[slot.id], slot), -slot.last_used))
-        return best, common[best.id]
+    # --- slot actions
+
+    def _answer(self, ask: Ask) -> None:
+        if ask.action is None:
+            self._queue.answer(ask, self._snapshot())
+        else:
+            self._actions.append(ask)
+
+    def _act_on_idle(self) -> None:
+        """Do what was asked of slots that are idle now."""
+        for ask in self._actions.copy():
+            assert ask.action is not None
+            slot = self._slots[ask.action.id_slot]
+            if slot.is_idle:
+                self._actions.remove(ask)
+                try:
+                    self._queue.answer(ask, self._act(slot, ask.action))
+                except LlamaHTTPError as error:
+                    self._queue.answer(ask, error)
+
+    def _act(self, slot: Slot, action: SlotAction) -> object:
+        sequence = self._cache.last_of(slot.id)
+        match action:
+            case SaveSlot():
+                return None if sequence is None else self._cache.snapshot(sequence)
+            case RestoreSlot(_, snapshot):
+                if len(snapshot.tokens) >= slot.n_ctx:
+                    raise InvalidRequest(
+                        f"the file holds {len(snapshot.tokens)} tokens, but a slot has room for {slot.n_ctx}"
+                    )
+                if not self._cache.adopt(snapshot, slot.id):
+                    raise EngineError(f"there is no room in memory for {len(snapshot.tokens)} tokens now")
+                return None
+            case EraseSlot():
+                n = 0 if sequence is None else sequence.n_past
+                if sequence is not None:
+                    self._cache.forget(sequence)
+                return n
+
+    # --- places in memory
+
+    def _place_waiting(self) -> None:
+        """Give waiting tasks their sequences, in the order of their rank, as far as there is room."""
+        waiting = [slot for slot in self._running.values() if slot.state is SlotState.WAITING]
+        for slot in sorted(waiting, key=lambda slot: slot.rank):
+            found = self._find(slot)
+            slot.is_loading = found.is_loading
+            if found.coming is not None:
+                self._wait_for(found)
+            elif not found.is_loading:
+                if not self._admit(slot, found):
+                    return  # what comes later must not slip past it again and again
+                self._place(slot, found)
+
+    def _find(self, slot: Slot) -> Match:
+        if not slot.task.cache_prompt:
+            return NOTHING
+        # the last token is always computed: its logits give the next one
+        return self._cache.match(slot.namespace, slot.tokens[: slot.n_tokens - 1])
+
+    def _wait_for(self, found: Match) -> None:
+        """Another slot computes what this one needs; where memory cannot be cut, it has to stop there."""
+        if self._decoder.can_cut or found.coming is None:
+            return
+        other = self._slots[found.coming.id_slot]
+        if found.n_common not in other.marks:
+            other.marks = sorted({*other.marks, found.n_common})
+
+    def _admit(self, slot: Slot, found: Match) -> bool:
+        """Whether the pool of cells has room for a task, and for those that run to go on for a while."""
+        active = [other for other in self._running.values() if other.is_active]
+        keep = () if found.source is None else (found.source,)
+        n_new = slot.n_tokens - found.n_resident + 1
+        if self._is_short and active:
+            return False
+        has_room = self._cache.make_room(n_new + sum(_headroom(other) for other in active), keep)
+        return has_room or not active
+
+    def _place(self, slot: Slot, found: Match) -> None:
+        taken = self._cache.take(found, slot.namespace, slot.tokens, slot.n_tokens, slot.id, slot.task.n_cache_reuse)
+        use = replace(taken.use, miss=_miss(slot, found, taken.sequence.n_past))
+        slot.place(taken.sequence, use)
+        slot.marks = self._marks(slot, found)
+        if slot.n_preempted == 0:
+            self._count_use(use)
+            n_cached = use.n_cached
+            log.info("slot %d | task %d | prompt %d tokens, %d cached", slot.id, slot.id_task, slot.n_prompt, n_cached)
+        else:
+            log.info("slot %d | task %d | resumed, %d tokens to compute", slot.id, slot.id_task, slot.n_left)
+
+    def _marks(self, slot: Slot, found: Match) -> list[int]:
+        """Where to take checkpoints, for memory that cannot be cut anywhere."""
+        if self._decoder.can_cut:
+            return []
+        last, n_step = slot.n_tokens - 1, self._config.checkpoint_min_step
+        marks = {*slot.task.turns, *range(n_step, last, n_step)}
+        marks.add(found.n_common)  # prompts have differed there before
+        if not any(max(0, last - LAST_TURN) < mark <= last for mark in marks):
+            marks.add(last)
+        return sorted(mark for mark in marks if slot.n_past < mark <= last)
+
+    def _preempt(self, slot: Slot) -> None:
+        """Take a task's place in memory from it; it goes on when there is room again."""
+        log.info("slot %d | task %d | preempted at %d tokens", slot.id, slot.id_task, slot.n_past)
+        sequence = slot.sequence
+        slot.preempt()
+        if sequence is not None:
+            self._cache.release(sequence)
+            self._cache.save(sequence)
+            self._cache.forget(sequence)
+        self._count(n_preempted=1)
 
     # --- plan
 
     def _plan(self) -> tuple[list[Slot], list[PromptPart]]:
-        running = self._running.values()
-        generating = [slot for slot in running if slot.state is SlotState.GENERATING]
-        waiting = [WaitingPrompt(slot.id, slot.n_left) for slot in running if slot.state is SlotState.PROMPT]
-        if not waiting:
+        while True:
+            active = self._choose_active()
+            generating = [slot for slot in active if slot.state is SlotState.GENERATING]
+            prompts = [slot for slot in active if slot.state is SlotState.PROMPT]
+            n_rows = len(generating) or bool(prompts)
+            if self._cache.make_room(n_rows) or not self._preempt_youngest():
+                break
+        if not prompts:
             return generating, []
-        return generating, plan_prompts(waiting, len(generating), self._decoder.n_batch, self._decoder.n_ubatch)
+        return generating, plan_prompts([_waiting_prompt(slot) for slot in prompts], self._prompt_budget(generating))
+
+    def _choose_active(self) -> list[Slot]:
+        """The tasks of this step: only one suspect after a failure, else those of one set of adapters."""
+        active = [slot for slot in self._running.values() if slot.is_active]
+        suspect = next((slot for slot in active if slot in self._suspects), None)
+        if suspect is not None:
+            active = [suspect]
+        if self._config.has_adapters and active:
+            kind = self._rotation.choose({slot.task.adapters for slot in active})
+            active = [slot for slot in active if slot.task.adapters == kind]
+            if kind != self._adapters:
+                self._decoder.set_adapters(kind)
+                self._adapters = kind
+        return active
+
+    def _preempt_youngest(self) -> bool:
+        """Make room at the cost of the last in rank. False if there is only one left."""
+        active = [slot for slot in self._running.values() if slot.is_active]
+        if len(active) < 2:
+            return False
+        self._preempt(max(active, key=lambda slot: slot.rank))
+        return True
+
+    def _prompt_budget(self, generating: Sequence[Slot]) -> int:
+        n, budget = len(generating), self._pace.prompt_budget(len(generating))
+        self._cache.make_room(n + budget)
+        n_free = self._cache.n_free_cells
+        return budget if n_free is None else min(budget, n_free - n)
 
     # --- decode
 
     def _decode(self, generating: Sequence[Slot], parts: Sequence[PromptPart]) -> bool:
         """Compute the step. False if it could not be; then the slots concerned have been dealt with."""
         n_rows = self._fill(generating, parts)
+        began = time.perf_counter()
         try:
             self._decoder.decode(n_rows)
         except BatchError as error:
             self._rows_of = ()
-            self._survive(error, generating, parts)
+            self._survive(error, [*generating, *(self._slots[part.id_slot] for part in parts)])
             return False
+        ms = 1e3 * (time.perf_counter() - began)
+        self._pace.observe(len(generating), n_rows - len(generating), ms)
+        self._count(n_steps=1, n_rows=n_rows, decode_ms=ms)
         return True
 
     def _fill(self, generating: Sequence[Slot], parts: Sequence[PromptPart]) -> int:
         """Write the batch: a row for each generating slot, then the parts of prompts. Returns the number of rows."""
         batch, n = self._decoder.batch, len(generating)
         # rows of generating slots: [0 .. n), then one range a prompt part
+        sequences = [slot.sequence for slot in generating if slot.sequence is not None]
         batch.tokens[:n] = [slot.last_token for slot in generating]
-        batch.positions[:n] = [slot.n_past for slot in generating]
-        ids = tuple(slot.id for slot in generating)
+        batch.positions[:n] = [sequence.n_past for sequence in sequences]
+        ids = tuple(sequence.id for sequence in sequences)
         if ids != self._rows_of:
             batch.outputs[:n] = 1
-            for row, id_slot in enumerate(ids):
-                batch.set_sequence(row, row + 1, id_slot)
+            for row, id_seq in enumerate(ids):
+                batch.set_sequence(row, row + 1, id_seq)
         for part in parts:
-            slot, stop = self._slots[part.id_slot], n + part.n_take
-            batch.tokens[n:stop] = slot.tokens[slot.n_past : slot.n_past + part.n_take]
-            batch.positions[n:stop] = np.arange(slot.n_past, slot.n_past + part.n_take)
-            batch.outputs[n:stop] = 0
-            batch.outputs[stop - 1] = part.is_last and slot.wants_tokens
-            batch.set_sequence(n, stop, part.id_slot)
-            n = stop
+            n = self._fill_part(part, n)
         self._rows_of = () if parts else ids
         return n
 
-    def _survive(self, error: BatchError, generating: Sequence[Slot], parts: Sequence[PromptPart]) -> None:
-        """After a failed decode: make room if that is what is missing, else fail as few requests as possible."""
-        in_batch = [*generating, *(self._slots[part.id_slot] for part in parts)]
+    def _fill_part(self, part: PromptPart, start: int) -> int:
+        """Write a part of a prompt into rows [start, stop); returns `stop`."""
+        batch, slot, stop = self._decoder.batch, self._slots[part.id_slot], start + part.n_take
+        assert slot.sequence is not None, "a slot without a place in memory was planned"
+        n_past = slot.n_past
+        batch.tokens[start:stop] = slot.tokens[n_past : n_past + part.n_take]
+        batch.positions[start:stop] = np.arange(n_past, n_past + part.n_take)
+        batch.outputs[start:stop] = 0
+        batch.outputs[stop - 1] = part.is_last and slot.wants_tokens
+        batch.set_sequence(start, stop, slot.sequence.id)
+        return stop
+
+    def _survive(self, error: BatchError, in_batch: Sequence[Slot]) -> None:
+        """After a failed decode: make room if that is what is missing, else find the one request to blame."""
         if error.no_cells:
-            if not self._evict_idle():
-                self._fail(max(in_batch, key=lambda slot: slot.clock.launched), EngineError(str(error)))
+            self._is_short = True
+            if not self._cache.evict_one() and not self._preempt_youngest():
+                self._fail(in_batch[0], EngineError(str(error)))
             return
         log.error("decode failed: %s", error)
-        for slot in in_batch:
-            self._fail(slot, EngineError(str(error)))
+        if len(in_batch) == 1:
+            self._fail(in_batch[0], EngineError(str(error)))
+        else:
+            self._suspects |= {slot: slot.n_past for slot in in_batch}
+        if error.fatal:
+            self._rebuild()
 
-    def _evict_idle(self) -> bool:
-        """Forget the cached tokens of the idle slot that was used longest ago. False if none holds any."""
-        cached = [slot for slot in self._slots if slot.is_idle and slot.n_past > 0]
-        if not cached:
-            return False
-        self._forget(min(cached, key=lambda slot: slot.last_used))
-        return True
+    def _rebuild(self) -> None:
+        """Make the context anew; the tasks that were running begin again where they were, with what they know."""
+        log.warning("the context is made anew; running requests are computed again")
+        for slot in self._running.values():
+            if slot.is_active:
+                slot.preempt()
+        self._on_rebuild(True)
+        try:
+            self._cache.rebuild()
+        except ModelError as error:
+            self._give_up(EngineError(f"the context could not be made anew: {error}"))
+        self._on_rebuild(False)
+        self._adapters = ()
+        self._count(n_rebuilt=1)
 
     # --- apply
 
     def _apply(self, generating: Sequence[Slot], parts: Sequence[PromptPart]) -> None:
         """Advance the slots by what was computed and sample where a row has logits."""
         for slot in generating:
-            slot.n_past += 1
+            self._advance(slot, 1)
+        n_prompt = sum(part.n_take for part in parts)
+        if parts:
+            self._age_prompts(n_prompt)
         for part in parts:
-            self._slots[part.id_slot].n_past += part.n_take
-            self._report_progress(self._slots[part.id_slot])
+            self._advance_prompt(self._slots[part.id_slot], part.n_take)
         completed = [self._slots[part.id_slot] for part in parts if part.is_last]
         sampled = [*generating, *(slot for slot in completed if slot.wants_tokens)]
+        self._count(n_prompt=n_prompt, n_predicted=len(sampled))
         for slot in completed:
             if not slot.wants_tokens:
                 self._finish(slot, StopReason.LIMIT)
         if sampled:
             self._sample(sampled)
+
+    def _advance(self, slot: Slot, n: int) -> None:
+        assert slot.sequence is not None
+        self._cache.grow(slot.sequence, n)
+        if self._suspects and slot.n_past > self._suspects.get(slot, slot.n_past):
+            del self._suspects[slot]
+
+    def _advance_prompt(self, slot: Slot, n: int) -> None:
+        self._advance(slot, n)
+        slot.n_passed -= n
+        if slot.marks and slot.marks[0] == slot.n_past and slot.sequence is not None:
+            slot.marks.pop(0)
+            self._cache.checkpoint(slot.sequence)
+        if slot.task.progress:
+            ms = 1e3 * (time.perf_counter() - slot.clock.launched)
+            self._send(slot, PromptProgress(slot.n_prompt, slot.use.n_cached, min(slot.n_past, slot.n_prompt), ms))
+
+    def _age_prompts(self, n_computed: int) -> None:
+        for slot in self._running.values():
+            if slot.state is SlotState.PROMPT:
+                slot.n_passed += n_computed
 
     def _sample(self, slots: Sequence[Slot]) -> None:
         logits = self._decoder.logits(len(slots))
@@ -276,6 +532,8 @@ class ServerContext:
             reason = slot.append(token, now)
             if token in self._eog:
                 reason = StopReason.EOS
+            elif reason is StopReason.CONTEXT and self._shift(slot):
+                reason = None
             task = slot.task
             if task.stepwise or task.n_probs:
                 probs = (self._samplers.probs(logits[row], token, task.n_probs),) if task.n_probs else ()
@@ -283,23 +541,37 @@ class ServerContext:
             if reason is not None:
                 self._finish(slot, reason)
 
+    def _shift(self, slot: Slot) -> bool:
+        """Drop the older half of a full context behind what is to be kept. False if that is not wanted.
+
+        Memory that cannot be shifted, or is shared and has no room for a copy, is computed again from what is left.
+        """
+        if not self._config.context_shift or slot.sequence is None:
+            return False
+        task = slot.task
+        n_keep = min((slot.n_prompt if task.n_keep < 0 else task.n_keep) + self._n_bos, slot.n_ctx - 4)
+        n_left = slot.n_past - n_keep
+        n_discard = max(1, min(task.n_discard or n_left // 2, n_left - 1))
+        is_shifted = self._cache.discard(slot.sequence, n_keep, n_discard)
+        slot.discard(n_keep, n_discard)
+        if not is_shifted:
+            self._cache.forget(slot.sequence)
+            slot.preempt()
+        return True
+
     # --- what goes out
 
     def _send(self, slot: Slot, result: Tokens | PromptProgress | Finished | Failure) -> None:
         assert slot.stream is not None
         self._deliveries.append((slot.stream, result))
 
-    def _report_progress(self, slot: Slot) -> None:
-        if slot.task.progress:
-            ms = 1e3 * (time.perf_counter() - slot.clock.launched)
-            self._send(slot, PromptProgress(slot.n_prompt, slot.n_cached, slot.n_past, ms))
-
     def _finish(self, slot: Slot, reason: StopReason, n_tokens: int | None = None) -> None:
         timings = slot.timings(n_tokens)
         tokens = slot.take_undelivered()
         if tokens:
             self._send(slot, Tokens(tokens, timings))
-        self._send(slot, Finished(reason, timings, slot.id, slot.n_past))
+        self._send(slot, Finished(reason, timings, slot.id, slot.n_past, slot.is_truncated))
+        self._count(prompt_ms=timings.prompt_ms, predicted_ms=timings.predicted_ms)
         log.info(
             "slot %d | task %d | %s | prompt %.1f ms, %d tokens in %.1f ms",
             slot.id,
@@ -314,35 +586,88 @@ class ServerContext:
     def _fail(self, slot: Slot, error: LlamaHTTPError) -> None:
         """End a slot's task with an error; its memory is not trusted any more."""
         self._send(slot, Failure(error))
+        sequence = slot.sequence
         self._release(slot)
-        self._forget(slot)
+        if sequence is not None:
+            self._cache.forget(sequence)
+        self._count(n_failed=1)
 
     def _fail_all(self, error: LlamaHTTPError) -> None:
-        for slot in list(self._running.values()):
-            self._fail(slot, error)
+        """Every task gets its end first; then what is in memory goes, as nobody knows what the failure left there."""
+        for slot in self._running.values():
+            self._send(slot, Failure(error))
         self._deliver()
+        self._count(n_failed=len(self._running))
+        for slot in list(self._running.values()):
+            self._release(slot)
+        try:
+            self._cache.clear()
+        except Exception as wrong:  # the memory itself is broken
+            log.exception("the memory cannot be cleared")
+            self._give_up(EngineError(f"the engine has stopped: {wrong}"))
 
     def _release(self, slot: Slot) -> None:
         assert slot.stream is not None
         del self._running[slot.stream]
+        self._suspects.pop(slot, None)
+        self._is_short = False
+        if slot.sequence is not None:
+            self._cache.release(slot.sequence)
+            if slot.is_truncated:  # its memory has seen more than its tokens tell
+                self._cache.forget(slot.sequence)
         slot.release()
-
-    def _forget(self, slot: Slot) -> None:
-        self._decoder.remove(slot.id, 0)
-        slot.forget()
 
     def _deliver(self) -> None:
         if self._deliveries:
             deliveries, self._deliveries = self._deliveries, []
             self._queue.deliver(deliveries)
 
+    # --- how it is
+
+    def _count(self, **values: float) -> None:
+        """Add to the numbers of EngineStats."""
+        for name, value in values.items():
+            self._counts[name] += value
+
+    def _count_use(self, use: CacheUse) -> None:
+        self._count(n_cached_resident=use.resident, n_cached_ram=use.ram, n_cached_disk=use.disk)
+        self._misses[use.miss] += 1
+
     def _snapshot(self) -> EngineSnapshot:
-        return EngineSnapshot(tuple(slot.snapshot() for slot in self._slots), self._queue.n_waiting)
+        cache, store = self._cache, self._store
+        stats = EngineStats(
+            **self._counts,  # type: ignore[arg-type]
+            misses=tuple(self._misses.items()),
+            n_evicted=cache.n_evicted,
+            n_cells=self._decoder.n_ctx,
+            n_cells_used=cache.n_cells_used,
+            n_sequences=sum(not sequence.is_empty for sequence in cache.sequences),
+            ram_bytes=store.ram_bytes,
+            disk_bytes=store.disk_bytes,
+        )
+        return EngineSnapshot(tuple(slot.snapshot() for slot in self._slots), self._queue.n_waiting, stats)
 
 
-def _worth(n_common: int, slot: Slot) -> int:
-    """What a shared prefix is worth: nothing if it is the smaller part of the prompt that the slot ran last.
+def _headroom(slot: Slot) -> int:
+    """Cells that a running task will take before long."""
+    n_predict = slot.task.n_predict
+    n_more = HEADROOM if n_predict < 0 else min(HEADROOM, n_predict - slot.n_predicted)
+    return slot.n_left + n_more
 
-    Otherwise any two prompts that begin with the same token would take each other's slots.
-    """
-    return n_common if 2 * n_common >= slot.n_prompt else 0
+
+def _waiting_prompt(slot: Slot) -> WaitingPrompt:
+    n_to_mark = slot.marks[0] - slot.n_past if slot.marks else None
+    return WaitingPrompt(slot.id, slot.n_left, n_to_mark, slot.n_passed, slot.task.priority)
+
+
+def _miss(slot: Slot, found: Match, n_past: int) -> Miss:
+    """Why a task that was given a sequence of `n_past` tokens has to compute the others."""
+    if n_past >= slot.n_tokens - 1:
+        return Miss.NONE
+    if not slot.task.cache_prompt:
+        return Miss.OFF
+    if n_past < found.n_found:
+        return Miss.STORAGE
+    if n_past < found.n_common:
+        return Miss.CHECKPOINT
+    return Miss.DIVERGED if n_past else Miss.NEW

@@ -12,7 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -24,10 +27,14 @@ from .binding import cpu, library
 from .binding.decoder import DecoderConfig, LlamaDecoder
 from .binding.model import LlamaModel
 from .binding.sampler import LlamaSamplerFactory
+from .cache.disk import DiskTier
+from .cache.resident import ResidentCache
+from .cache.snapshot import read_snapshot, write_snapshot
+from .cache.store import Store
 from .config import EngineConfig
-from .context import ServerContext
+from .context import ContextConfig, ServerContext
 from .errors import ContextExceeded, EngineError, InvalidRequest, ModelError, Unavailable
-from .queue import ResultStream, TaskQueue
+from .queue import EraseSlot, Loaded, RestoreSlot, ResultStream, SaveSlot, SlotAction, TaskQueue
 from .task import CompletionTask, EngineSnapshot, Finished, SamplingParams, Tokens
 from .text import TextAssembler
 
@@ -36,10 +43,26 @@ log = logging.getLogger(__name__)
 MAX_SLOTS = 256
 """LLAMA_MAX_SEQ: sequences that a context can tell apart."""
 
+N_SPARE = 9
+"""Sequences of a unified cache that keep prompts for which there is no slot; one of them moves pieces of memory."""
+
+CACHE_RAM_MOST = 8192 << 20
+"""Bytes that the RAM tier takes by default at most, which is llama-server's default; and its share of free memory."""
+CACHE_RAM_SHARE = 8
+
 DEFAULT_SAMPLING = SamplingParams()
 
 LONG_TEXT = 4096
 """Characters above which a text is tokenised off the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFile:
+    """A slot was written to a file, or read from one."""
+
+    n_tokens: int
+    n_bytes: int
+    ms: float
 
 
 class Engine:
@@ -58,29 +81,54 @@ class Engine:
         compute: str = "CPU",
         close_model: Callable[[], None] = lambda: None,
     ) -> None:
-        """Must run on the event loop that will use the engine; starts the engine thread."""
+        """Must run on the event loop that will use the engine; starts the engine thread. Raises StartupError for a
+        disk tier that cannot be used."""
         self.config = config
         self.info = info
         self.vocab = vocab
         self.library = library
         self.compute = compute
         self.n_slots = n_slots
-        self.n_ctx_slot = min(decoder.n_ctx_seq, info.n_ctx_train) if info.n_ctx_train > 0 else decoder.n_ctx_seq
+        self.n_ctx_slot = slot_context(config, decoder.n_ctx_seq, info.n_ctx_train)
+        self.wants_turns = not decoder.can_cut and config.n_checkpoints > 0
+        """Whether knowing where turns begin (`CompletionTask.turns`) helps the cache."""
         self.failed: EngineError | None = None
+        self.rebuilding = False
+        """A fatal error was met and the context is being made anew; requests wait."""
         self._decoder = decoder
         self._samplers = samplers
         self._close_model = close_model
-        self._queue = TaskQueue(config.queue_size)
-        self._context = ServerContext(
-            decoder,
-            vocab,
-            samplers,
-            self._queue,
-            n_slots=n_slots,
-            n_ctx_slot=self.n_ctx_slot,
-            on_failure=self._fail,
-        )
+        self._queue = TaskQueue(config.queue_size, config.queue_timeout)
+        self._store = self._open_store()
+        self._context = self._make_context()
         self._context.start(warmup=config.warmup)
+
+    def _open_store(self) -> Store:
+        config = self.config
+        disk = DiskTier(config.cache_disk, config.cache_disk_size << 20) if config.cache_disk is not None else None
+        decoder, on_loaded = self._decoder, lambda: self._queue.post(Loaded())
+        return Store(ram_limit(config.cache_ram), disk, decoder.fingerprint, on_loaded, can_cut=decoder.can_cut)
+
+    def _make_context(self) -> ServerContext:
+        config = self.config
+        return ServerContext(
+            ContextConfig(
+                n_slots=self.n_slots,
+                n_ctx_slot=self.n_ctx_slot,
+                target_step_ms=config.target_step_ms,
+                context_shift=config.context_shift,
+                checkpoint_min_step=config.checkpoint_min_step,
+                has_adapters=bool(config.loras),
+            ),
+            self._decoder,
+            self.vocab,
+            self._samplers,
+            self._queue,
+            ResidentCache(self._decoder, self._store, n_slots=self.n_slots, n_checkpoints=config.n_checkpoints),
+            self._store,
+            on_failure=self._fail,
+            on_rebuild=self._note_rebuild,
+        )
 
     @classmethod
     async def open(cls, config: EngineConfig, on_progress: Callable[[float], None] | None = None) -> Engine:
@@ -112,6 +160,7 @@ class Engine:
         """End every stream, then free the context and the model. Safe twice."""
         self._queue.close()
         await asyncio.to_thread(self._context.join)
+        await asyncio.to_thread(self._store.close)
         self._samplers.close()
         self._decoder.close()
         self._close_model()
@@ -126,6 +175,9 @@ class Engine:
 
     def _fail(self, error: EngineError) -> None:
         self.failed = error
+
+    def _note_rebuild(self, begins: bool) -> None:
+        self.rebuilding = begins
 
     # --- tasks
 
@@ -148,10 +200,56 @@ class Engine:
             raise ContextExceeded(len(prompt), self.n_ctx_slot)
         if not -1 <= task.id_slot < self.n_slots:
             raise InvalidRequest(f"id_slot must be between -1 and {self.n_slots - 1}, but got {task.id_slot}")
+        if task.n_keep < -1 or task.n_discard < 0:
+            raise InvalidRequest(
+                f"n_keep must be at least -1 and n_discard at least 0, but got {task.n_keep} and {task.n_discard}"
+            )
+        for index, _ in task.adapters:
+            if not 0 <= index < len(self.config.loras):
+                raise InvalidRequest(f"adapter {index} does not exist: {len(self.config.loras)} are loaded")
 
     async def snapshot(self) -> EngineSnapshot:
         """The state of the slots, copied between two steps."""
         return await self._queue.ask()
+
+    # --- slot files
+
+    async def save_slot(self, id_slot: int, path: Path) -> SlotFile:
+        """Write what a slot's last task left in memory to a file. Waits until the slot is idle.
+
+        Raises InvalidRequest if there is no such slot or nothing in it, EngineError if the file cannot be written.
+        """
+        began = time.perf_counter()
+        snapshot = await self._act(SaveSlot(id_slot))
+        if snapshot is None:
+            raise InvalidRequest(f"slot {id_slot} holds nothing that could be saved")
+        try:
+            n_bytes = await asyncio.to_thread(write_snapshot, path, snapshot, self._decoder.fingerprint)
+        except OSError as error:
+            raise EngineError(f"cannot write {path.name}: {error.strerror}") from None
+        return SlotFile(len(snapshot.tokens), n_bytes, 1e3 * (time.perf_counter() - began))
+
+    async def restore_slot(self, id_slot: int, path: Path) -> SlotFile:
+        """Read a file of `save_slot` into a slot's memory. Raises InvalidRequest for a wrong slot, SnapshotError for a
+        missing, foreign or damaged file; nothing has changed then."""
+        began = time.perf_counter()
+        self._check_slot(id_slot)
+        snapshot = await asyncio.to_thread(read_snapshot, path, self._decoder.fingerprint)
+        await self._act(RestoreSlot(id_slot, snapshot))
+        return SlotFile(len(snapshot.tokens), snapshot.n_bytes, 1e3 * (time.perf_counter() - began))
+
+    async def erase_slot(self, id_slot: int) -> int:
+        """Forget what a slot's last task left in memory; the number of its tokens."""
+        n_erased: int = await self._act(EraseSlot(id_slot))
+        return n_erased
+
+    async def _act(self, action: SlotAction) -> Any:
+        self._check_slot(action.id_slot)
+        return await self._queue.act(action)
+
+    def _check_slot(self, id_slot: int) -> None:
+        if not 0 <= id_slot < self.n_slots:
+            raise InvalidRequest(f"id_slot must be between 0 and {self.n_slots - 1}, but got {id_slot}")
 
     async def generate(
         self,
@@ -202,7 +300,7 @@ def _load(config: EngineConfig, on_progress: Callable[[float], None] | None) -> 
     try:
         if not model.generates:
             raise ModelError(f"{config.model} is not a decoder-only model: it cannot continue text")
-        n_slots, sizes = decide_sizes(config, model.info.n_ctx_train)
+        n_slots, sizes = decide_sizes(config, model.info.n_ctx_train, n_spare=N_SPARE if model.only_attends else 0)
         decoder = LlamaDecoder(model, sizes)
     except BaseException:
         model.close()
@@ -210,8 +308,11 @@ def _load(config: EngineConfig, on_progress: Callable[[float], None] | None) -> 
     return model, decoder, n_slots
 
 
-def decide_sizes(config: EngineConfig, n_ctx_train: int) -> tuple[int, DecoderConfig]:
-    """Slots and the context's sizes, as llama-server decides them: (n_slots, sizes)."""
+def decide_sizes(config: EngineConfig, n_ctx_train: int, n_spare: int = 0) -> tuple[int, DecoderConfig]:
+    """Slots and the context's sizes, as llama-server decides them: (n_slots, sizes).
+
+    `n_spare`: sequences beside those of the slots, for cached prompts, where a unified cache makes them free.
+    """
     automatic = config.n_parallel < 0
     n_slots = 4 if automatic else config.n_parallel
     unified = automatic if config.kv_unified is None else config.kv_unified
@@ -222,14 +323,38 @@ def decide_sizes(config: EngineConfig, n_ctx_train: int) -> tuple[int, DecoderCo
     n_threads = config.n_threads if config.n_threads > 0 else cpu.physical_cores()
     sizes = DecoderConfig(
         n_ctx=n_ctx,
-        n_seq_max=n_slots,
+        n_seq_max=min(n_slots + n_spare, MAX_SLOTS) if unified else n_slots,
         n_batch=max(n_batch, n_slots),
         n_ubatch=min(config.n_ubatch, n_batch),
         n_threads=n_threads,
         n_threads_batch=config.n_threads_batch if config.n_threads_batch > 0 else n_threads,
+        n_outputs=n_slots,
         kv_unified=unified,
+        swa_full=config.swa_full,
+        loras=config.loras,
     )
     return n_slots, sizes
+
+
+def slot_context(config: EngineConfig, n_ctx_seq: int, n_ctx_train: int) -> int:
+    """Most tokens of one slot, as llama-server decides it."""
+    limits = (n_ctx_seq, n_ctx_train, config.n_ctx_slot)
+    return min(limit for limit in limits if limit > 0)
+
+
+def ram_limit(cache_ram: int) -> int | None:
+    """Bytes for the RAM tier from the flag's MiB; None is no limit. By default an eighth of the memory that is free,
+    and at most what llama-server takes."""
+    if cache_ram == -1:
+        return None
+    if cache_ram >= 0:
+        return cache_ram << 20
+    available = cpu.available_bytes()
+    return (
+        min(CACHE_RAM_MOST, available // CACHE_RAM_SHARE)
+        if available is not None
+        else CACHE_RAM_MOST // CACHE_RAM_SHARE
+    )
 
 
 def _round_up(n: int, multiple: int) -> int:

@@ -7,17 +7,25 @@ microseconds; one wake-up of the loop per engine step, whatever the number of sl
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
+from .cache.snapshot import Snapshot
 from .errors import QueueFull, Unavailable
 from .task import CompletionTask, EngineSnapshot, Failure, Finished, PromptProgress, Result, Tokens
 
 Delivery = tuple["ResultStream", Result]
+
+SMOOTHING = 0.1
+"""Weight of the last interval between two tasks taken, in their mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +44,41 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """Somebody wants a copy of the engine's state."""
+class SaveSlot:
+    """A copy of the memory of a slot's last sequence. Answered with a Snapshot, None if it holds nothing."""
 
-    reply: asyncio.Future[EngineSnapshot]
+    id_slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreSlot:
+    """Give a slot the memory of a snapshot. Answered with None."""
+
+    id_slot: int
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class EraseSlot:
+    """Forget a slot's last sequence. Answered with the number of its tokens."""
+
+    id_slot: int
+
+
+SlotAction = SaveSlot | RestoreSlot | EraseSlot
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Somebody wants a copy of the engine's state (`action` None), or something done to a slot when it is idle."""
+
+    reply: asyncio.Future[Any]
+    action: SlotAction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The disk tier has read something that a task may be waiting for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +86,7 @@ class Close:
     """Fail what is left and end the engine thread."""
 
 
-Message = Cancel | Stop | Ask | Close
+Message = Cancel | Stop | Ask | Loaded | Close
 
 
 class ResultStream:
@@ -113,13 +152,16 @@ class ResultStream:
 class TaskQueue:
     """Tasks that wait for a slot, and messages to the engine. Belongs to the loop that runs when it is made."""
 
-    def __init__(self, limit: int) -> None:
-        """`limit`: tasks that may wait before `submit` refuses more."""
+    def __init__(self, limit: int, timeout: float = 0.0) -> None:
+        """`limit`: tasks that may wait before `submit` refuses more; `timeout`: seconds that one may wait, 0 is any."""
         self._limit = limit
+        self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._n_submitted = 0
         self._condition = threading.Condition(threading.Lock())
-        self._waiting: deque[ResultStream] = deque()
+        self._waiting: list[ResultStream] = []  # by priority, then by age
+        self._last_taken = time.monotonic()
+        self._interval = 1.0  # mean seconds between two tasks taken
         self._messages: list[Message] = []
         self._closed = False
 
@@ -131,12 +173,31 @@ class TaskQueue:
             if self._closed:
                 raise Unavailable("the server is stopping")
             if len(self._waiting) >= self._limit:
-                raise QueueFull(f"{len(self._waiting)} requests are waiting already, which is the limit (--queue-size)")
+                raise QueueFull(
+                    f"{len(self._waiting)} requests are waiting already, which is the limit (--queue-size)",
+                    retry_after=self._expected_wait(),
+                )
             stream = ResultStream(self, self._n_submitted, task)
             self._n_submitted += 1
-            self._waiting.append(stream)
+            bisect.insort(self._waiting, stream, key=_order)
             self._condition.notify()
+        if self._timeout > 0:
+            self._loop.call_later(self._timeout, self._expire, stream)
         return stream
+
+    def _expire(self, stream: ResultStream) -> None:
+        """Fail a task that waits still."""
+        with self._condition:
+            if stream not in self._waiting:
+                return
+            self._waiting.remove(stream)
+            retry_after = self._expected_wait()
+        message = f"no slot became free within {self._timeout:g} seconds (--queue-timeout)"
+        stream._push(Failure(Unavailable(message, retry_after=retry_after)))
+
+    def _expected_wait(self) -> int:
+        """Seconds until what waits now has been taken, at the speed of the last tasks."""
+        return max(1, math.ceil(self._interval * len(self._waiting)))
 
     def cancel(self, stream: ResultStream) -> None:
         """Drop a waiting task, or tell the engine to end a running one."""
@@ -155,11 +216,19 @@ class TaskQueue:
 
     async def ask(self) -> EngineSnapshot:
         """A copy of the engine's state, taken between two steps. Raises Unavailable once the queue is closed."""
-        reply: asyncio.Future[EngineSnapshot] = self._loop.create_future()
+        snapshot: EngineSnapshot = await self._ask(None)
+        return snapshot
+
+    async def act(self, action: SlotAction) -> Any:
+        """Have something done to a slot, once it is idle; raises what went wrong there."""
+        return await self._ask(action)
+
+    async def _ask(self, action: SlotAction | None) -> Any:
+        reply: asyncio.Future[Any] = self._loop.create_future()
         with self._condition:
             if self._closed:
                 raise Unavailable("the server is stopping")
-            self._messages.append(Ask(reply))
+            self._messages.append(Ask(reply, action))
             self._condition.notify()
         return await reply
 
@@ -188,15 +257,21 @@ class TaskQueue:
         return messages
 
     def next_task(self, free_slots: Collection[int]) -> ResultStream | None:
-        """Take the oldest task that one of the free slots may run; tasks bound to a busy slot are passed over."""
+        """Take the first task that one of the free slots may run; tasks bound to a busy slot are passed over."""
         if not free_slots or not self._waiting:
             return None
         with self._condition:
             for stream in self._waiting:
                 if stream.task.id_slot < 0 or stream.task.id_slot in free_slots:
                     self._waiting.remove(stream)
+                    self._learn_interval()
                     return stream
         return None
+
+    def _learn_interval(self) -> None:
+        now = time.monotonic()
+        self._interval += SMOOTHING * (now - self._last_taken - self._interval)
+        self._last_taken = now
 
     def drain(self) -> list[ResultStream]:
         """Take every task that still waits."""
@@ -209,9 +284,9 @@ class TaskQueue:
         """Hand the results of one step to their readers, in one wake-up of the loop."""
         self._call_loop(_push_all, deliveries)
 
-    def answer(self, ask: Ask, snapshot: EngineSnapshot) -> None:
-        """Answer a question. The asker may have gone meanwhile."""
-        self._call_loop(_resolve, ask.reply, snapshot)
+    def answer(self, ask: Ask, result: object) -> None:
+        """Answer a question; an exception is raised there. The asker may have gone meanwhile."""
+        self._call_loop(_resolve, ask.reply, result)
 
     def _call_loop(self, function: Callable[..., object], *args: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to read
@@ -223,6 +298,14 @@ def _push_all(deliveries: Iterable[Delivery]) -> None:
         stream._push(result)
 
 
-def _resolve(reply: asyncio.Future[EngineSnapshot], snapshot: EngineSnapshot) -> None:
-    if not reply.done():
-        reply.set_result(snapshot)
+def _resolve(reply: asyncio.Future[Any], result: object) -> None:
+    if reply.done():
+        return
+    if isinstance(result, BaseException):
+        reply.set_exception(result)
+    else:
+        reply.set_result(result)
+
+
+def _order(stream: ResultStream) -> tuple[int, int]:
+    return stream.task.priority, stream.id_task

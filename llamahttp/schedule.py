@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+KindT = TypeVar("KindT", bound=Hashable)
+
+SMOOTHING = 0.2
+"""Weight of the last step in what is learned about the speed."""
+
+MIN_PART = 8
+"""Prompt tokens that a step takes however slow the machine is, so that prompts come to an end."""
+
+GENERATION_SHARE = 3
+"""Where a step without any prompt already takes long, one with prompts takes at most so many times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +24,11 @@ class WaitingPrompt:
 
     id_slot: int
     n_left: int
+    n_to_mark: int | None = None
+    """Tokens until the part must end, if that is earlier: a checkpoint is taken there, or another slot waits for it."""
+    n_passed: int = 0
+    """Tokens of other prompts that were computed while this one waited."""
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +40,72 @@ class PromptPart:
     is_last: bool
 
 
-def plan_prompts(prompts: Sequence[WaitingPrompt], n_generating: int, n_batch: int, n_ubatch: int) -> list[PromptPart]:
-    """Share what a step has room for among the waiting prompts, the shortest rest first.
+def plan_prompts(prompts: Sequence[WaitingPrompt], budget: int) -> list[PromptPart]:
+    """Share what a step has room for among the waiting prompts.
 
-    Generating slots come before all prompts, a row each. While there are any, prompts get at most one physical batch
-    (`n_ubatch` rows), so that a long prompt lengthens the others' steps by no more than that; else the whole batch.
-    A short prompt is never behind a long one.
+    By priority, then the shortest rest first: a short prompt is never behind a long one. A prompt ages by what is
+    computed in its stead: once others have been given as many tokens as it has left, it is the next.
     """
-    budget = n_batch - n_generating
-    if n_generating:
-        budget = min(budget, n_ubatch)
     parts = []
-    for prompt in sorted(prompts, key=lambda prompt: prompt.n_left):
+    for prompt in sorted(prompts, key=lambda prompt: (prompt.priority, prompt.n_left - prompt.n_passed)):
         n_take = min(prompt.n_left, budget)
+        if prompt.n_to_mark is not None:
+            n_take = min(n_take, prompt.n_to_mark)
         if n_take <= 0:
             break
         parts.append(PromptPart(prompt.id_slot, n_take, n_take == prompt.n_left))
         budget -= n_take
     return parts
+
+
+class Pace:
+    """How many prompt tokens a step may take beside those that generate, learned from the steps before.
+
+    A step is taken to last `base` for its generating rows and `per_token` more for each prompt token, in milliseconds.
+    """
+
+    def __init__(self, target_ms: float, n_batch: int, n_ubatch: int) -> None:
+        self._target_ms = target_ms
+        self._n_batch = n_batch
+        self._n_ubatch = n_ubatch
+        self._base: float | None = None
+        self._per_token: float | None = None
+
+    def observe(self, n_generating: int, n_prompt: int, ms: float) -> None:
+        """A step with so many generating rows and prompt tokens took `ms`."""
+        if n_prompt == 0:
+            self._base = _mean(self._base, ms)
+            return
+        base = min(self._base or 0.0, ms) if n_generating else 0.0
+        # a few tokens cost as much as the weights that they read: that is no speed to reckon with
+        if n_prompt >= min(MIN_PART, self._n_ubatch):
+            self._per_token = _mean(self._per_token, (ms - base) / n_prompt)
+
+    def prompt_budget(self, n_generating: int) -> int:
+        """Prompt tokens for the next step. With nobody generating all that the batch holds."""
+        room = self._n_batch - n_generating
+        if n_generating == 0:
+            return room
+        if not self._per_token:
+            return min(room, self._n_ubatch)
+        base = self._base or 0.0
+        ms = max(self._target_ms - base, (GENERATION_SHARE - 1) * base)
+        return max(min(room, MIN_PART), min(room, int(ms / self._per_token)))
+
+
+def _mean(mean: float | None, value: float) -> float:
+    return value if mean is None else mean + SMOOTHING * (value - mean)
+
+
+class Rotation:
+    """Takes turns among kinds of tasks that cannot share a batch, so that none starves."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Hashable] = []  # the one served last is last
+
+    def choose(self, kinds: Collection[KindT]) -> KindT:
+        """The kind that has waited longest. One that is new, or was away, stands behind all that wait."""
+        order = [kind for known in self._waiting for kind in kinds if kind == known]
+        order += [kind for kind in kinds if kind not in self._waiting]
+        self._waiting = [*order[1:], order[0]]
+        return order[0]

@@ -1,4 +1,4 @@
-"""Slots: the state of one sequence, from launch to release.
+"""Slots: the state of one task at a time, from launch to release.
 
 Runs on the engine thread. Knows nothing of HTTP, JSON or text.
 """
@@ -9,11 +9,16 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .abc import Sampler
+from .cache.sequence import NO_TOKENS, NOWHERE, Sequence
+from .cache.snapshot import Namespace
 from .queue import ResultStream
-from .task import CompletionTask, SlotSnapshot, SlotState, StopReason, Timings
+from .task import CacheUse, CompletionTask, SlotSnapshot, SlotState, StopReason, Timings
+
+MOVED = "\0moved"
+"""Added to the salt of tasks that move parts of prompts: what they compute after that is not exact, so it is shared
+only with their like."""
 
 
 @dataclass(slots=True)
@@ -26,27 +31,36 @@ class Clock:
 
 
 class Slot:
-    """One sequence of the context. Between tasks it keeps its tokens, which are what its memory holds.
+    """A lane for one task at a time, over a sequence that it borrows from the cache while it has a place in memory.
 
-    tokens   [0 ..... n_past)                  evaluated, in memory
+    tokens   [0 ..... n_past)                  evaluated, in the sequence's memory
                      [n_past .. n_tokens)      known, not evaluated yet: the rest of the prompt, or the last sampled
     """
 
     def __init__(self, id_slot: int, n_ctx: int) -> None:
         self.id = id_slot
         self.n_ctx = n_ctx
-        self.tokens = np.zeros(n_ctx, np.int32)
+        self.tokens = NO_TOKENS
         self.n_tokens = 0
-        self.n_past = 0
         self.state = SlotState.IDLE
-        self.last_used = -1.0
         self.stream: ResultStream | None = None
         self.sampler: Sampler | None = None
+        self.sequence: Sequence | None = None
+        self.namespace = NOWHERE
         self.last_token = -1
         self.n_prompt = 0
-        self.n_cached = 0
+        self.n_predicted = 0
+        self.use = CacheUse()
+        self.marks: list[int] = []
+        """Positions, ascending, where a part of the prompt has to end."""
+        self.n_passed = 0
+        """Tokens of other prompts that were computed while this one waited for its turn."""
+        self.n_preempted = 0
+        self.is_loading = False
+        """What it waits for is being read from disk."""
+        self.is_truncated = False
+        """The context was shifted, so that the oldest tokens are lost."""
         self.clock = Clock(0.0)
-        self._n_limit = -1
         self._undelivered: list[int] = []
 
     @property
@@ -69,49 +83,75 @@ class Slot:
         return self.state is SlotState.IDLE
 
     @property
+    def is_active(self) -> bool:
+        """Whether there is something to compute for it now."""
+        return self.state is SlotState.PROMPT or self.state is SlotState.GENERATING
+
+    @property
+    def n_past(self) -> int:
+        return 0 if self.sequence is None else self.sequence.n_past
+
+    @property
     def n_left(self) -> int:
-        """Prompt tokens that are not evaluated yet."""
+        """Known tokens that are not evaluated yet."""
         return self.n_tokens - self.n_past
 
     @property
-    def n_predicted(self) -> int:
-        return self.n_tokens - self.n_prompt
+    def rank(self) -> tuple[int, float]:
+        """Who goes first: by priority, then by age."""
+        return self.task.priority, self.clock.launched
 
-    def common_prefix(self, prompt: NDArray[np.int32]) -> int:
-        """How many tokens at the start of `prompt` this slot's memory already holds."""
-        n = min(self.n_past, len(prompt))
-        differs = self.tokens[:n] != prompt[:n]
-        return int(differs.argmax()) if differs.any() else n
-
-    def launch(self, stream: ResultStream, sampler: Sampler, n_reused: int) -> None:
-        """Begin a task whose first `n_reused` prompt tokens are in memory already.
-
-        prompt   [0 ............................ n_prompt)
-        reused   [0 ...... n_reused)
-        """
-        prompt = stream.task.prompt
+    def launch(self, stream: ResultStream, sampler: Sampler) -> None:
+        """Begin a task. It waits until `place` gives it a sequence."""
+        task = stream.task
         self.stream, self.sampler = stream, sampler
-        self.tokens[: len(prompt)] = prompt
-        self.n_tokens = self.n_prompt = len(prompt)
-        self.n_past = self.n_cached = n_reused
-        self._n_limit = self.n_prompt + stream.task.n_predict if stream.task.n_predict >= 0 else -1
-        self.state = SlotState.PROMPT
+        self.namespace = Namespace(task.salt + MOVED if task.n_cache_reuse else task.salt, task.adapters)
+        self.n_tokens = self.n_prompt = len(task.prompt)
+        self.tokens = np.empty(self.n_ctx, np.int32)
+        self.tokens[: self.n_prompt] = task.prompt
+        self.state = SlotState.WAITING
+        self.n_predicted = self.n_passed = self.n_preempted = 0
+        self.is_truncated = self.is_loading = False
+        self.use = CacheUse()
+        self.marks = []
         self.clock = Clock(time.perf_counter())
+
+    def place(self, sequence: Sequence, use: CacheUse) -> None:
+        """Evaluate what `sequence` does not hold yet of the tokens; after a preemption, of all that are known."""
+        self.sequence = sequence
+        self.state = SlotState.PROMPT
+        if self.n_preempted == 0:
+            self.use = use
+
+    def preempt(self) -> None:
+        """Lose the place in memory and wait for another; nothing of the answer is lost."""
+        self.sequence = None
+        self.state = SlotState.WAITING
+        self.n_preempted += 1
 
     def append(self, token: int, now: float) -> StopReason | None:
         """Take a sampled token. Returns why the task ends with it, as far as numbers tell."""
-        if self.state is SlotState.PROMPT:
-            self.state = SlotState.GENERATING
+        if self.n_predicted == 0:
             self.clock.first_token = now
+        self.state = SlotState.GENERATING
         self.clock.last_token = now
         self.tokens[self.n_tokens] = self.last_token = token
         self.n_tokens += 1
+        self.n_predicted += 1
         self._undelivered.append(token)
-        if self.n_tokens == self._n_limit:
+        if self.n_predicted == self.task.n_predict:
             return StopReason.LIMIT
         if self.n_tokens >= self.n_ctx:
             return StopReason.CONTEXT
         return None
+
+    def discard(self, n_keep: int, n_discard: int) -> None:
+        """The memory has forgotten [n_keep, n_keep + n_discard): so do the tokens."""
+        # kept     [0 .. n_keep)
+        # moved                  [n_keep + n_discard ... n_tokens)   to n_keep
+        self.tokens[n_keep : self.n_tokens - n_discard] = self.tokens[n_keep + n_discard : self.n_tokens].copy()
+        self.n_tokens -= n_discard
+        self.is_truncated = True
 
     def take_undelivered(self) -> tuple[int, ...]:
         """Tokens sampled since the last call."""
@@ -121,29 +161,25 @@ class Slot:
 
     def timings(self, n_predicted: int | None = None) -> Timings:
         """What the task cost so far; `n_predicted` where the reader wants fewer tokens than were sampled."""
-        clock = self.clock
+        clock, n_cached = self.clock, self.use.n_cached
         first = clock.first_token or time.perf_counter()
         return Timings(
-            self.n_cached,
-            self.n_prompt - self.n_cached,
+            n_cached,
+            self.n_prompt - n_cached,
             1e3 * (first - clock.launched),
-            self.n_tokens - self.n_prompt if n_predicted is None else n_predicted,
+            self.n_predicted if n_predicted is None else n_predicted,
             1e3 * (clock.last_token - first) if clock.first_token else 0.0,
+            self.use,
         )
 
     def release(self) -> None:
-        """End the task. What was evaluated stays in memory for the next prompt that begins alike."""
+        """End the task."""
         if self.sampler is not None:
             self.sampler.close()
-        self.stream = self.sampler = None
-        self.n_tokens = self.n_past
+        self.stream = self.sampler = self.sequence = None
+        self.tokens = NO_TOKENS
         self.state = SlotState.IDLE
-        self.last_used = time.perf_counter()
         self._undelivered.clear()
-
-    def forget(self) -> None:
-        """The memory of this sequence is gone."""
-        self.n_tokens = self.n_past = 0
 
     def snapshot(self) -> SlotSnapshot:
         """A copy for other threads."""
@@ -158,4 +194,6 @@ class Slot:
             n_predicted=self.n_predicted if task else 0,
             n_predict=task.n_predict if task else -1,
             sampling=task.sampling if task else None,
+            cache=self.use if task else CacheUse(),
+            n_preempted=self.n_preempted if task else 0,
         )

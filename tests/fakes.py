@@ -10,6 +10,8 @@ import threading
 import time
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,29 +75,63 @@ class FakeBatch:
 
 
 class FakeDecoder:
-    """A unified KV cache of `n_ctx` cells that refuses gaps, and a model that is `next_token`."""
+    """A unified KV cache of `n_ctx` cells that refuses gaps, and a model that is `next_token`.
 
-    def __init__(self, n_ctx: int = 4096, n_seq_max: int = 4, n_batch: int = 256, n_ubatch: int = 64) -> None:
+    A cell is an object that holds [token, position]; sequences that were copied share cells, as in libllama.
+    """
+
+    def __init__(
+        self,
+        n_ctx: int = 4096,
+        n_slots: int = 4,
+        n_batch: int = 256,
+        n_ubatch: int = 64,
+        *,
+        n_spare: int = 0,
+        kv_unified: bool = True,
+        can_cut: bool = True,
+    ) -> None:
         self.n_ctx = self.n_ctx_seq = n_ctx
-        self.n_seq_max = n_seq_max
+        self.n_slots, self.n_seq_max = n_slots, n_slots + n_spare
         self.n_batch, self.n_ubatch = n_batch, n_ubatch
+        self.kv_unified, self.can_cut, self.can_shift = kv_unified, can_cut, can_cut
+        self.n_cells = n_ctx if kv_unified else 0
+        self.fingerprint = "fake"
         self.batch = FakeBatch(n_batch)
-        self.memory: list[list[int]] = [[] for _ in range(n_seq_max)]
+        self.cells: list[list[list[int]]] = [[] for _ in range(self.n_seq_max)]
+        """Of each sequence its cells, in the order of their positions."""
+        self.states = [0] * self.n_seq_max
+        """Of each sequence how many tokens the part of its memory has seen that cannot be cut."""
         self.batches: list[list[tuple[int, int]]] = []
         """(sequence, token) of every row of every decode."""
         self.errors: list[Exception] = []
         """Raised by the next decodes, one each."""
+        self.poison: int | None = None
+        """A token that no batch survives."""
         self.step_seconds = 0.0
-        self.can_remove_parts = True
         self.not_numbers: set[int] = set()
-        """Sequences whose logits are not numbers."""
+        """Tokens after which the logits are not numbers."""
         self.end_after: int | None = None
         """Say EOS once a sequence has this many tokens."""
+        self.adapters: list[tuple[tuple[int, float], ...]] = []
+        """What `set_adapters` was called with."""
+        self.restores = True
+        """Whether there is ever room for a saved state."""
+        self.n_rebuilt = 0
         self.closed = False
         self.gate = threading.Event()
         """Cleared, it holds the engine thread inside decode."""
         self.gate.set()
         self._logits: list[NDArray[np.float32]] = []
+
+    @property
+    def memory(self) -> list[list[int]]:
+        """Of each sequence its tokens."""
+        return [[cell[0] for cell in cells] for cells in self.cells]
+
+    @property
+    def n_used(self) -> int:
+        return len({id(cell) for cells in self.cells for cell in cells})
 
     def decode(self, n_rows: int) -> None:
         assert 0 < n_rows <= self.n_batch, f"a batch of {n_rows} rows in a context that takes {self.n_batch}"
@@ -103,7 +139,9 @@ class FakeDecoder:
         time.sleep(self.step_seconds)
         if self.errors:
             raise self.errors.pop(0)
-        if sum(map(len, self.memory)) + n_rows > self.n_ctx:
+        if self.poison is not None and self.poison in self.batch.tokens[:n_rows]:
+            raise BatchError("Compute error.", fatal=True)
+        if self.n_cells and self.n_used + n_rows > self.n_cells:
             raise BatchError("Context size has been exceeded.", no_cells=True)
         self._logits = []
         self.batches.append([])
@@ -113,14 +151,17 @@ class FakeDecoder:
     def _compute(self, row: int) -> None:
         batch = self.batch
         id_seq, token = int(batch.sequences[row]), int(batch.tokens[row])
-        history = self.memory[id_seq]
-        assert batch.positions[row] == len(history), f"sequence {id_seq} continues at {len(history)}"
-        history.append(token)
+        positions = [position for _, position in self.cells[id_seq]]
+        assert positions == list(range(batch.positions[row])), f"sequence {id_seq} has gaps or continues elsewhere"
+        assert self.states[id_seq] == len(positions), f"the state of sequence {id_seq} is not at its end"
+        self.cells[id_seq].append([token, len(positions)])
+        self.states[id_seq] += 1
         self.batches[-1].append((id_seq, token))
         if batch.outputs[row]:
+            history = self.memory[id_seq]
             logits = np.zeros(N_VOCAB, np.float32)
             ended = self.end_after is not None and len(history) >= self.end_after
-            logits[EOS if ended else next_token(history)] = np.nan if id_seq in self.not_numbers else 10.0
+            logits[EOS if ended else next_token(history)] = np.nan if token in self.not_numbers else 10.0
             self._logits.append(logits)
 
     def logits(self, n_outputs: int) -> NDArray[np.float32]:
@@ -128,11 +169,59 @@ class FakeDecoder:
         return np.stack(self._logits)
 
     def remove(self, id_seq: int, start: int, stop: int = -1) -> bool:
-        assert stop == -1, "the fake only cuts ends off"
-        if start > 0 and not self.can_remove_parts and start < len(self.memory[id_seq]):
+        if 0 < start < self.least_cut(id_seq):
             return False
-        del self.memory[id_seq][start:]
+        cells = self.cells[id_seq]
+        cells[:] = [cell for cell in cells if cell[1] < start or cell[1] >= stop > -1]
+        self.states[id_seq] = len(cells) if self.can_cut else min(self.states[id_seq], len(cells))
         return True
+
+    def least_cut(self, id_seq: int) -> int:
+        return 0 if self.can_cut else self.states[id_seq]
+
+    def copy(self, source: int, target: int) -> None:
+        cells = self.cells[source]
+        self.cells[target] = list(cells) if self.kv_unified else [list(cell) for cell in cells]
+        self.states[target] = self.states[source]
+
+    def append(self, source: int, target: int) -> None:
+        assert self.kv_unified
+        self.cells[target] += self.cells[source]
+        self.states[target] = len(self.cells[target])
+
+    def shift(self, id_seq: int, start: int, stop: int, delta: int) -> None:
+        assert self.can_shift and delta < 0
+        moved = [cell for cell in self.cells[id_seq] if start <= cell[1] < stop]
+        others = {id(cell) for i, cells in enumerate(self.cells) if i != id_seq for cell in cells}
+        assert not others & set(map(id, moved)), "shifted another's cells"
+        for cell in moved:
+            cell[1] += delta
+
+    def saved_size(self, id_seq: int) -> int:
+        return 8 * len(self.cells[id_seq])
+
+    def save(self, id_seq: int, *, partial: bool = False) -> bytes:
+        return np.asarray(self.cells[id_seq], np.int32).tobytes()
+
+    def restore(self, id_seq: int, state: bytes, *, partial: bool = False) -> bool:
+        cells = np.frombuffer(state, np.int32).reshape(-1, 2).tolist()
+        if partial:
+            assert self.cells[id_seq][: len(cells)] == cells, "a checkpoint of something else"
+            self.states[id_seq] = len(cells)
+            return True
+        self.cells[id_seq], self.states[id_seq] = [], 0
+        if not self.restores or (self.n_cells and self.n_used + len(cells) > self.n_cells):
+            return False
+        self.cells[id_seq], self.states[id_seq] = cells, len(cells)
+        return True
+
+    def set_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
+        self.adapters.append(tuple(adapters))
+
+    def rebuild(self) -> None:
+        self.n_rebuilt += 1
+        self.cells = [[] for _ in range(self.n_seq_max)]
+        self.states = [0] * self.n_seq_max
 
     def close(self) -> None:
         self.closed = True
@@ -204,17 +293,20 @@ def fake_engine(
     *,
     vocab: FakeVocab | None = None,
     samplers: FakeSamplerFactory | None = None,
-    queue_size: int = 1024,
+    loras: int = 0,
     warmup: bool = False,
+    cache_ram: int = 0,
+    **config: Any,
 ) -> Engine:
-    """A real Engine over fakes; call it on the event loop that uses it, and await `close`."""
+    """A real Engine over fakes; call it on the event loop that uses it, and await `close`. `config` as EngineConfig."""
     decoder = decoder or FakeDecoder()
+    adapters = tuple((Path(f"adapter-{i}.gguf"), 0.0) for i in range(loras))
     return Engine(
-        EngineConfig(queue_size=queue_size, warmup=warmup),
+        EngineConfig(warmup=warmup, cache_ram=cache_ram, loras=adapters, **config),
         INFO,
         vocab or FakeVocab(),
         decoder,
         samplers or FakeSamplerFactory(),
-        n_slots=decoder.n_seq_max,
+        n_slots=decoder.n_slots,
         library="fake",
     )

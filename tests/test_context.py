@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from fakes import EOS, FakeDecoder, FakeSamplerFactory, continuation, fake_engin
 from llamahttp.abc import BatchError
 from llamahttp.engine import Engine
 from llamahttp.errors import ContextExceeded, EngineError, InvalidRequest, ModelError, QueueFull, Unavailable
-from llamahttp.task import CompletionTask, Finished, PromptProgress, SlotState, StopReason, Tokens
+from llamahttp.task import CacheUse, CompletionTask, Finished, Miss, PromptProgress, SlotState, StopReason, Tokens
 
 
 @pytest.fixture
@@ -132,14 +134,6 @@ async def test_the_same_prompt_again_computes_its_last_token(engine: Engine) -> 
     assert (end.timings.n_cached, end.timings.n_prompt) == (14, 1)
 
 
-async def test_a_memory_that_cannot_be_cut_is_computed_anew(engine: Engine, decoder: FakeDecoder) -> None:
-    decoder.can_remove_parts = False
-    await collect(engine, CompletionTask(prompt("again and again"), n_predict=3))
-    tokens, end = await collect(engine, CompletionTask(prompt("again and again"), n_predict=3))
-    assert tokens == continuation(prompt("again and again"), 3)
-    assert end.timings.n_cached == 0
-
-
 async def test_cache_prompt_false_computes_everything(engine: Engine) -> None:
     await collect(engine, CompletionTask(prompt("again"), n_predict=3))
     _, end = await collect(engine, CompletionTask(prompt("again"), n_predict=3, cache_prompt=False))
@@ -226,7 +220,7 @@ async def test_a_pinned_task_does_not_hold_up_the_others(engine: Engine, decoder
 
 
 async def test_a_full_queue_refuses() -> None:
-    decoder = FakeDecoder(n_seq_max=1)
+    decoder = FakeDecoder(n_slots=1)
     async with fake_engine(decoder, queue_size=2) as engine:
         async with engine.submit(CompletionTask(prompt("endless"))):
             await until_generating(engine, 1)
@@ -265,22 +259,94 @@ async def test_a_full_cache_forgets_idle_conversations_first() -> None:
         assert tokens == continuation(prompt("e" * 200), 20)
 
 
-async def test_a_full_cache_fails_the_youngest_and_the_others_go_on() -> None:
-    async with fake_engine(FakeDecoder(n_ctx=300)) as engine:
+async def test_a_full_cache_preempts_the_youngest_and_nobody_fails() -> None:
+    decoder = FakeDecoder(n_ctx=300)
+    async with fake_engine(decoder) as engine:
         old = asyncio.create_task(collect(engine, CompletionTask(prompt("o" * 100), n_predict=90)))
         await until_generating(engine, 1)
-        with pytest.raises(EngineError, match="Context size has been exceeded"):
-            await collect(engine, CompletionTask(prompt("y" * 100), n_predict=150))
-        tokens, _ = await old
-        assert tokens == continuation(prompt("o" * 100), 90)
+        tokens, end = await collect(engine, CompletionTask(prompt("y" * 100), n_predict=150))
+        assert tokens == continuation(prompt("y" * 100), 150)
+        assert end.timings.n_predicted == 150
+        assert (await old)[0] == continuation(prompt("o" * 100), 90)
+        assert (await engine.snapshot()).stats.n_preempted >= 1
 
 
-async def test_a_failed_decode_fails_its_requests_and_the_next_one_works(engine: Engine, decoder: FakeDecoder) -> None:
+@pytest.mark.parametrize("n_spare", [0, 9])
+async def test_a_pool_oversubscribed_fourfold_serves_everybody(n_spare: int) -> None:
+    decoder = FakeDecoder(n_ctx=512, n_slots=8, n_spare=n_spare)
+    async with fake_engine(decoder) as engine:
+        prompts = [prompt(f"{i} says " * (20 + i % 7)) for i in range(24)]
+        answers = await asyncio.gather(*(collect(engine, CompletionTask(p, n_predict=100)) for p in prompts))
+        await until_idle(engine, 8)
+        stats = (await engine.snapshot()).stats
+    for p, (tokens, _) in zip(prompts, answers, strict=True):
+        assert tokens == continuation(p, 100)
+    assert stats.n_preempted > 0
+    assert stats.n_cells_used == decoder.n_used
+
+
+async def test_an_urgent_task_overtakes_those_that_wait() -> None:
+    async with fake_engine(FakeDecoder(n_slots=1)) as engine:
+        order: list[str] = []
+
+        async def one(name: str, priority: int) -> None:
+            await collect(engine, CompletionTask(prompt(name), n_predict=2, priority=priority))
+            order.append(name)
+
+        async with KeptBusy(engine, 1):
+            tasks = [asyncio.create_task(one(name, p)) for name, p in (("low", 5), ("usual", 0), ("urgent", -5))]
+            while (await engine.snapshot()).n_waiting < 3:
+                await asyncio.sleep(0.001)
+        await asyncio.gather(*tasks)
+    assert order == ["urgent", "usual", "low"]
+
+
+async def test_the_least_urgent_is_preempted_first() -> None:
+    decoder = FakeDecoder(n_ctx=300)
+    async with fake_engine(decoder) as engine:
+        low = asyncio.create_task(collect(engine, CompletionTask(prompt("l" * 100), n_predict=90, priority=1)))
+        await until_generating(engine, 1)
+        tokens, _ = await collect(engine, CompletionTask(prompt("u" * 100), n_predict=100))
+        assert tokens == continuation(prompt("u" * 100), 100)
+        assert (await engine.snapshot()).slots[0].n_preempted >= 1 or low.done()
+        assert (await low)[0] == continuation(prompt("l" * 100), 90)
+
+
+async def test_a_task_that_waits_too_long_for_a_slot_is_refused() -> None:
+    async with fake_engine(FakeDecoder(n_slots=1), queue_timeout=0.05) as engine, KeptBusyOnce(engine):
+        with pytest.raises(Unavailable, match=r"no slot became free within 0.05 seconds") as caught:
+            await collect(engine, CompletionTask(prompt("waits")))
+        assert caught.value.retry_after is not None
+
+
+async def test_a_failed_decode_of_one_request_fails_it_and_the_next_one_works(
+    engine: Engine, decoder: FakeDecoder
+) -> None:
     decoder.errors = [BatchError("Compute error (-3).", fatal=True)]
     with pytest.raises(EngineError, match="Compute error"):
         await collect(engine, CompletionTask(prompt("hello"), n_predict=3))
     tokens, _ = await collect(engine, CompletionTask(prompt("hello"), n_predict=3))
     assert tokens == continuation(prompt("hello"), 3)
+    assert decoder.n_rebuilt == 1
+
+
+async def test_only_the_request_that_cannot_be_computed_fails(engine: Engine, decoder: FakeDecoder) -> None:
+    decoder.poison = ord("!")
+    good = [asyncio.create_task(collect(engine, CompletionTask(prompt(c * 30), n_predict=50))) for c in "abc"]
+    with pytest.raises(EngineError, match="Compute error"):
+        await collect(engine, CompletionTask(prompt("poison!"), n_predict=3))
+    assert [(await task)[0] for task in good] == [continuation(prompt(c * 30), 50) for c in "abc"]
+    assert (await engine.snapshot()).stats.n_rebuilt == decoder.n_rebuilt
+    assert (await engine.snapshot()).stats.n_failed == 1
+    assert not engine.rebuilding
+
+
+async def test_a_batch_that_is_refused_as_a_whole_is_tried_one_by_one(engine: Engine, decoder: FakeDecoder) -> None:
+    async with KeptBusy(engine, 3):
+        decoder.errors = [BatchError("Invalid input batch.")]
+        tokens, _ = await collect(engine, CompletionTask(prompt("hello"), n_predict=3))
+    assert tokens == continuation(prompt("hello"), 3)
+    assert decoder.n_rebuilt == 0
 
 
 async def test_an_unexpected_failure_gives_every_task_its_end(
@@ -309,10 +375,10 @@ async def test_an_engine_that_keeps_failing_gives_up_and_says_so(engine: Engine,
 
 
 async def test_logits_that_are_not_numbers_fail_their_request_only(engine: Engine, decoder: FakeDecoder) -> None:
-    decoder.not_numbers = {2}
+    decoder.not_numbers = {ord("!")}
     good = [asyncio.create_task(collect(engine, CompletionTask(prompt(c), n_predict=20, id_slot=0))) for c in "ab"]
     with pytest.raises(EngineError, match="logits are not numbers"):
-        await collect(engine, CompletionTask(prompt("hello"), n_predict=3, id_slot=2))
+        await collect(engine, CompletionTask(prompt("hello!"), n_predict=3, id_slot=2))
     assert [(await task)[0] for task in good] == [continuation(prompt(c), 20) for c in "ab"]
 
 
@@ -404,3 +470,339 @@ class KeptBusy:
     async def __aexit__(self, *_: object) -> None:
         for stream in self._streams:
             stream.close()
+
+
+class KeptBusyOnce(KeptBusy):
+    """Keep the only slot busy."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine, 1)
+
+
+# --- what tasks share
+
+
+async def test_a_common_prefix_is_computed_once_by_all_who_come_at_the_same_time() -> None:
+    decoder = FakeDecoder(n_slots=8, n_batch=64)
+    prefix = "a long instruction that all of them begin with, " * 8
+    prompts = [prompt(prefix + f"and question {i}") for i in range(8)]
+    async with fake_engine(decoder) as engine:
+        answers = await asyncio.gather(*(collect(engine, CompletionTask(p, n_predict=5)) for p in prompts))
+    for p, (tokens, _) in zip(prompts, answers, strict=True):
+        assert tokens == continuation(p, 5)
+    n_rows = sum(len(batch) for batch in decoder.batches)
+    assert n_rows < len(prefix) + 8 * (len(prompts[0]) - len(prefix) + 5) + 8
+    assert sum(end.timings.cache.resident for _, end in answers) >= 7 * len(prefix)
+
+
+@pytest.mark.parametrize("kv_unified", [True, False])
+async def test_a_prefix_of_a_busy_slot_is_shared(kv_unified: bool) -> None:
+    decoder = FakeDecoder(kv_unified=kv_unified)
+    shared = "the same beginning of all that is said here. " * 3
+    async with fake_engine(decoder) as engine:
+        async with engine.submit(CompletionTask(prompt(shared + "endless"))):
+            await until_generating(engine, 1)
+            p = prompt(shared + "and an end")
+            tokens, end = await collect(engine, CompletionTask(p, n_predict=5))
+    assert tokens == continuation(p, 5)
+    assert end.timings.cache == CacheUse(resident=len(shared), miss=Miss.DIVERGED)
+
+
+async def test_several_answers_to_one_prompt_share_it(engine: Engine, decoder: FakeDecoder) -> None:
+    p = prompt("one question, asked many times over " * 10)
+    answers = await asyncio.gather(*(collect(engine, CompletionTask(p, n_predict=5)) for _ in range(10)))
+    assert all(tokens == continuation(p, 5) for tokens, _ in answers)
+    assert sum(len(batch) for batch in decoder.batches) < len(p) + 10 * 6
+
+
+@pytest.mark.parametrize("salt", ["bob", ""])
+async def test_another_salt_shares_nothing(engine: Engine, salt: str) -> None:
+    await collect(engine, CompletionTask(prompt("who am I?" * 9), n_predict=3, salt="alice"))
+    _, end = await collect(engine, CompletionTask(prompt("who am I?" * 9), n_predict=3, salt=salt))
+    assert (end.timings.n_cached, end.timings.cache.miss) == (0, Miss.NEW)
+
+
+async def test_a_task_with_adapters_never_reuses_what_was_computed_without_them() -> None:
+    """llama-server goes on with the adapter's cells after a request with a LoRA, and the other way round."""
+    decoder = FakeDecoder()
+    async with fake_engine(decoder, loras=2) as engine:
+        p = prompt("the same prompt for both of them")
+        plain = CompletionTask(p, n_predict=3)
+        adapted = CompletionTask(p, n_predict=3, adapters=((0, 1.0),))
+        for task in (plain, adapted, plain, adapted):
+            await collect(engine, task)
+        misses = dict((await engine.snapshot()).stats.misses)
+    assert decoder.adapters == [((0, 1.0),), (), ((0, 1.0),)]
+    assert misses == {Miss.NEW: 2, Miss.NONE: 2}
+
+
+async def test_tasks_with_different_adapters_take_turns() -> None:
+    decoder = FakeDecoder()
+    async with fake_engine(decoder, loras=2) as engine:
+        async with (
+            engine.submit(CompletionTask(prompt("endless"))),
+            engine.submit(CompletionTask(prompt("endless"), adapters=((1, 0.5),))),
+        ):
+            await until_generating(engine, 2)
+            tokens, _ = await collect(engine, CompletionTask(prompt("hello"), n_predict=5, adapters=((0, 1.0),)))
+    assert tokens == continuation(prompt("hello"), 5)
+
+
+async def test_a_slot_that_is_pinned_and_busy_keeps_its_own_memory() -> None:
+    """llama-server exchanges the memory of a running slot for what it has cached for the task that waits for it."""
+    decoder = FakeDecoder()
+    async with fake_engine(decoder, cache_ram=64) as engine:
+        other = prompt("a conversation of somebody else " * 4)
+        await collect(engine, CompletionTask(other, n_predict=3))
+        mine = asyncio.create_task(collect(engine, CompletionTask(prompt("mine " * 20), n_predict=60, id_slot=0)))
+        await until_generating(engine, 1)
+        theirs = await collect(engine, CompletionTask(other, n_predict=30, id_slot=0))
+        assert (await mine)[0] == continuation(prompt("mine " * 20), 60)
+        assert theirs[0] == continuation(other, 30)
+
+
+async def test_a_conversation_outlives_its_slot_in_spare_sequences() -> None:
+    async with fake_engine(FakeDecoder(n_slots=2, n_spare=6)) as engine:
+        talks = [prompt(f"conversation {i}, which somebody will come back to") for i in range(5)]
+        for talk in talks:
+            await collect(engine, CompletionTask(talk, n_predict=3))
+        for talk in talks:
+            _, end = await collect(engine, CompletionTask(talk, n_predict=3))
+            assert (end.timings.n_cached, end.timings.cache.miss) == (len(talk) - 1, Miss.NONE)
+
+
+# --- memory that cannot be cut
+
+
+async def test_a_turn_boundary_is_where_memory_that_cannot_be_cut_goes_back_to() -> None:
+    decoder = FakeDecoder(can_cut=False)
+    first = prompt("You are kind, and long in your instructions. Hello!")
+    async with fake_engine(decoder) as engine:
+        await collect(engine, CompletionTask(first, n_predict=10, turns=(45,)))
+        second = np.concatenate((first[:45], prompt("Something else.")))
+        tokens, end = await collect(engine, CompletionTask(second, n_predict=5))
+    assert tokens == continuation(second, 5)
+    assert end.timings.cache == CacheUse(resident=45, miss=Miss.DIVERGED)
+
+
+async def test_memory_that_cannot_be_cut_learns_where_prompts_part() -> None:
+    decoder = FakeDecoder(can_cut=False)
+    shared = "instructions that every prompt begins with, without any turn. "
+    ends = []
+    async with fake_engine(decoder) as engine:
+        for question in ("First?", "Second?", "Third?"):
+            p = prompt(shared + question)
+            tokens, end = await collect(engine, CompletionTask(p, n_predict=5))
+            assert tokens == continuation(p, 5)
+            ends.append((end.timings.n_cached, end.timings.cache.miss))
+    assert ends == [(0, Miss.NEW), (0, Miss.CHECKPOINT), (len(shared), Miss.DIVERGED)]
+
+
+async def test_the_same_prompt_again_costs_one_token_even_if_memory_cannot_be_cut() -> None:
+    async with fake_engine(FakeDecoder(can_cut=False)) as engine:
+        for n_cached in (0, 49, 49):
+            tokens, end = await collect(engine, CompletionTask(prompt("again" * 10), n_predict=5))
+            assert tokens == continuation(prompt("again" * 10), 5)
+            assert end.timings.n_cached == n_cached
+
+
+async def test_tasks_at_once_share_a_prefix_of_memory_that_cannot_be_cut() -> None:
+    decoder = FakeDecoder(n_slots=4, n_batch=64, can_cut=False)
+    prefix = "a long instruction that all of them begin with, " * 8
+    prompts = [prompt(prefix + f"{i} is the question") for i in range(4)]
+    async with fake_engine(decoder) as engine:
+        answers = await asyncio.gather(*(collect(engine, CompletionTask(p, n_predict=5)) for p in prompts))
+    for p, (tokens, _) in zip(prompts, answers, strict=True):
+        assert tokens == continuation(p, 5)
+    assert sum(len(batch) for batch in decoder.batches) < 2 * len(prefix)
+
+
+# --- shifts
+
+
+async def test_a_full_context_drops_its_older_half_and_goes_on() -> None:
+    async with fake_engine(FakeDecoder(n_ctx=64), context_shift=True) as engine:
+        p = prompt("keep" + "x" * 40)
+        tokens, end = await collect(engine, CompletionTask(p, n_predict=100, n_keep=4))
+        assert (end.reason, end.timings.n_predicted, end.is_truncated) == (StopReason.LIMIT, 100, True)
+        # 63 are evaluated when the context is full: 4 are kept, of the other 59 the older 29 go
+        history = [*p, *continuation(p, 20)]
+        history = history[:4] + history[33:]
+        assert tokens[20:30] == continuation(history, 10)
+        again, end = await collect(engine, CompletionTask(p, n_predict=10))
+        assert again == continuation(p, 10), "what was shifted is no prefix of anything"
+        assert end.timings.n_cached == 0
+
+
+async def test_a_shift_does_not_move_what_others_share() -> None:
+    decoder = FakeDecoder(n_ctx=400, n_slots=2)
+    shared = "a beginning that both of them have in common " * 3
+    async with fake_engine(decoder, context_shift=True, n_ctx_slot=200) as engine:
+        shifts = asyncio.create_task(collect(engine, CompletionTask(prompt(shared + "one"), n_predict=120)))
+        await until_generating(engine, 1)
+        p = prompt(shared + "two")
+        tokens, _ = await collect(engine, CompletionTask(p, n_predict=60))
+        assert tokens == continuation(p, 60)
+        assert (await shifts)[1].is_truncated
+
+
+async def test_equal_parts_of_a_prompt_are_moved_where_the_request_wants_it(engine: Engine) -> None:
+    first = prompt("head. " + "first part. " * 3 + "second part! " * 4)
+    await collect(engine, CompletionTask(first, n_predict=1, n_cache_reuse=20))
+    moved = prompt("head. " + "second part! " * 4 + "question?")
+    _, end = await collect(engine, CompletionTask(moved, n_predict=5, n_cache_reuse=20))
+    assert end.timings.n_cached >= len("head. " + "second part! " * 4) - 1
+
+
+# --- below the memory
+
+
+async def test_what_was_evicted_comes_back_from_ram() -> None:
+    decoder = FakeDecoder(n_ctx=2000, n_slots=1, n_spare=3)
+    async with fake_engine(decoder, cache_ram=64) as engine:
+        talks = [prompt(f"{i}: " + "a talk that is longer than a block of the store, " * 10) for i in range(6)]
+        for talk in talks:
+            await collect(engine, CompletionTask(talk, n_predict=3))
+        for talk in talks:
+            tokens, end = await collect(engine, CompletionTask(talk, n_predict=3))
+            assert tokens == continuation(talk, 3)
+            assert (end.timings.n_cached, end.timings.cache.miss) == (len(talk) - 1, Miss.NONE)
+            assert end.timings.cache.ram > 0
+
+
+@pytest.mark.parametrize("can_cut", [True, False])
+async def test_what_was_evicted_comes_back_whole_where_streams_are_separate(can_cut: bool) -> None:
+    decoder = FakeDecoder(n_slots=1, kv_unified=False, can_cut=can_cut)
+    async with fake_engine(decoder, cache_ram=64) as engine:
+        talks = [prompt(f"{i}: " + "a talk that somebody comes back to, " * 10) for i in range(3)]
+        for talk in talks:
+            await collect(engine, CompletionTask(talk, n_predict=3))
+        for talk in talks:
+            tokens, end = await collect(engine, CompletionTask(talk, n_predict=3))
+            assert tokens == continuation(talk, 3)
+            assert (end.timings.cache.ram, end.timings.cache.miss) == (len(talk) - 1, Miss.NONE)
+
+
+async def test_a_new_server_finds_on_disk_what_the_old_one_computed(tmp_path: Path) -> None:
+    talk = prompt("a talk that outlives the process that computed it, " * 10)
+    for disk in (0, len(talk) - 1):
+        async with fake_engine(FakeDecoder(n_spare=3), cache_ram=64, cache_disk=tmp_path) as engine:
+            tokens, end = await collect(engine, CompletionTask(talk, n_predict=3))
+            assert tokens == continuation(talk, 3)
+            assert end.timings.cache.disk == disk
+            while (await engine.snapshot()).stats.disk_bytes < 4 * len(talk):
+                await asyncio.sleep(0.01)
+
+
+async def test_a_state_that_does_not_come_back_is_computed_again() -> None:
+    decoder = FakeDecoder(n_slots=1, kv_unified=False)
+    async with fake_engine(decoder, cache_ram=64) as engine:
+        first, second = prompt("first of the two talks " * 9), prompt("second of the two talks " * 9)
+        await collect(engine, CompletionTask(first, n_predict=3))
+        await collect(engine, CompletionTask(second, n_predict=3))
+        decoder.restores = False
+        tokens, end = await collect(engine, CompletionTask(first, n_predict=3))
+    assert tokens == continuation(first, 3)
+    assert (end.timings.n_cached, end.timings.cache.miss) == (0, Miss.STORAGE)
+
+
+# --- slot files
+
+
+async def test_a_saved_slot_is_really_reused_after_a_restart(tmp_path: Path) -> None:
+    talk = prompt("a talk that is saved by hand, " * 5)
+    async with fake_engine() as engine:
+        await collect(engine, CompletionTask(talk, n_predict=3, id_slot=2))
+        saved = await engine.save_slot(2, tmp_path / "talk")
+        assert saved.n_tokens == len(talk) + 2
+        assert saved.n_bytes == (tmp_path / "talk").stat().st_size
+        assert await engine.erase_slot(2) == len(talk) + 2
+        assert await engine.erase_slot(2) == 0
+        _, end = await collect(engine, CompletionTask(talk, n_predict=3))
+        assert end.timings.n_cached == 0
+    async with fake_engine() as engine:
+        assert (await engine.restore_slot(1, tmp_path / "talk")).n_tokens == len(talk) + 2
+        tokens, end = await collect(engine, CompletionTask(talk, n_predict=3))
+        assert tokens == continuation(talk, 3)
+        assert end.timings.n_cached == len(talk) - 1
+
+
+async def test_a_slot_action_waits_until_the_slot_is_idle(engine: Engine, tmp_path: Path) -> None:
+    async with engine.submit(CompletionTask(prompt("endless"), id_slot=0)):
+        await until_generating(engine, 1)
+        saving = asyncio.create_task(engine.save_slot(0, tmp_path / "talk"))
+        await asyncio.sleep(0.02)
+        assert not saving.done()
+    assert (await saving).n_tokens >= 7
+
+
+@pytest.mark.parametrize("id_slot", [-1, 4])
+async def test_slot_actions_name_a_slot_that_is_not_there(engine: Engine, tmp_path: Path, id_slot: int) -> None:
+    for action in (engine.save_slot(id_slot, tmp_path / "x"), engine.restore_slot(id_slot, tmp_path / "x")):
+        with pytest.raises(InvalidRequest, match=f"id_slot must be between 0 and 3, but got {id_slot}"):
+            await action
+
+
+async def test_a_bad_slot_file_changes_nothing(engine: Engine, tmp_path: Path) -> None:
+    talk = prompt("a talk that is saved by hand, " * 5)
+    await collect(engine, CompletionTask(talk, n_predict=3, id_slot=2))
+    await engine.save_slot(2, tmp_path / "talk")
+    content = (tmp_path / "talk").read_bytes()
+    (tmp_path / "cut").write_bytes(content[:-10])
+    (tmp_path / "foreign").write_bytes(b"GGUF" + content)
+    before = (await engine.snapshot()).slots
+    for name in ("cut", "foreign", "missing"):
+        with pytest.raises(InvalidRequest):
+            await engine.restore_slot(2, tmp_path / name)
+    assert (await engine.snapshot()).slots == before
+    _, end = await collect(engine, CompletionTask(talk, n_predict=3))
+    assert end.timings.n_cached == len(talk) - 1
+
+
+# --- everything at once
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("kind", ["unified", "streams", "uncut"])
+async def test_no_token_ever_belongs_to_another_conversation(seed: int, kind: str, tmp_path: Path) -> None:
+    """The fake model's next token depends on every token before it, so any mix-up shows."""
+    random = Random(seed)
+    decoder = FakeDecoder(
+        n_ctx=700,
+        n_slots=5,
+        n_batch=96,
+        n_spare=6 if kind == "unified" else 0,
+        kv_unified=kind != "streams",
+        can_cut=kind != "uncut",
+    )
+    beginnings = [f"system {i}: " + "be brief and kind. " * random.randint(1, 8) for i in range(3)]
+
+    async def talk(engine: Engine, i: int) -> None:
+        history = prompt(random.choice(beginnings) + f"user {i} ")
+        salt = random.choice(["", "", "salted"])
+        for _ in range(random.randint(1, 5)):
+            task = CompletionTask(
+                history,
+                n_predict=random.randint(1, 40),
+                salt=salt,
+                turns=(len(history) - 5,),
+                priority=random.randint(-1, 1),
+                cache_prompt=random.random() < 0.9,
+            )
+            if random.random() < 0.15:
+                async with engine.submit(task) as stream:
+                    async for _ in stream:
+                        break
+                continue
+            tokens, _ = await collect(engine, task)
+            assert tokens == continuation(history, task.n_predict)
+            history = np.concatenate((history, np.array(tokens, np.int32), prompt(random.choice(["yes? ", "no! "]))))
+            if len(history) > 500:
+                return
+
+    async with fake_engine(decoder, cache_ram=1, cache_disk=tmp_path) as engine:
+        await asyncio.gather(*(talk(engine, i) for i in range(16)))
+        await until_idle(engine, 5)
+        stats = (await engine.snapshot()).stats
+        if kind == "unified":
+            assert stats.n_cells_used == decoder.n_used

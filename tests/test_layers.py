@@ -41,8 +41,11 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("cache.worker", "threading"),  # reads and writes the disk tier's files
     ("cache.catalog", ""),
     ("cache.store", ""),
+    ("cache.sequence", ""),
+    ("cache.cells", ""),
     ("queue", "threading call_soon_threadsafe"),
     ("abc", ""),
+    ("cache.resident", ""),
     ("sampling", ""),
     ("slot", ""),
     ("schedule", ""),

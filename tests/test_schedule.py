@@ -2,103 +2,124 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamahttp.schedule import PromptPart, WaitingPrompt, plan_prompts
-
-SIZES = st.tuples(st.integers(1, 512), st.integers(1, 512)).map(lambda sizes: (max(sizes), min(sizes)))
-"""(n_batch, n_ubatch)"""
+from llamahttp.schedule import GENERATION_SHARE, MIN_PART, Pace, PromptPart, Rotation, WaitingPrompt, plan_prompts
 
 
 @st.composite
 def waiting_prompts(draw: st.DrawFn) -> list[WaitingPrompt]:
     lengths = draw(st.lists(st.integers(1, 2000), min_size=1, max_size=12))
     ids = draw(st.permutations(range(len(lengths))))
-    return [WaitingPrompt(id_slot, n_left) for id_slot, n_left in zip(ids, lengths, strict=True)]
+    marks = draw(st.lists(st.none() | st.integers(1, 500), min_size=len(lengths), max_size=len(lengths)))
+    return [WaitingPrompt(id_slot, n_left, mark) for id_slot, n_left, mark in zip(ids, lengths, marks, strict=True)]
 
 
-@st.composite
-def situations(draw: st.DrawFn) -> tuple[list[WaitingPrompt], int, int, int]:
-    n_batch, n_ubatch = draw(SIZES)
-    return draw(waiting_prompts()), draw(st.integers(0, n_batch)), n_batch, n_ubatch
+BUDGETS = st.integers(0, 2048)
 
 
-@given(situations())
-def test_a_step_is_never_larger_than_a_batch(situation: tuple[list[WaitingPrompt], int, int, int]) -> None:
-    prompts, n_generating, n_batch, n_ubatch = situation
-    n_taken = sum(part.n_take for part in plan_prompts(prompts, n_generating, n_batch, n_ubatch))
-    assert n_taken + n_generating <= n_batch
-    if n_generating:
-        assert n_taken <= n_ubatch, "others wait for no more than one physical batch"
+@given(waiting_prompts(), BUDGETS)
+def test_a_step_takes_no_more_than_its_budget(prompts: list[WaitingPrompt], budget: int) -> None:
+    assert sum(part.n_take for part in plan_prompts(prompts, budget)) <= budget
 
 
-@given(situations())
+@given(waiting_prompts(), BUDGETS)
 def test_parts_are_of_waiting_prompts_once_each_and_say_when_they_are_the_last(
-    situation: tuple[list[WaitingPrompt], int, int, int],
+    prompts: list[WaitingPrompt], budget: int
 ) -> None:
-    prompts, n_generating, n_batch, n_ubatch = situation
-    left = {prompt.id_slot: prompt.n_left for prompt in prompts}
-    parts = plan_prompts(prompts, n_generating, n_batch, n_ubatch)
+    waiting = {prompt.id_slot: prompt for prompt in prompts}
+    parts = plan_prompts(prompts, budget)
     assert len({part.id_slot for part in parts}) == len(parts)
     for part in parts:
-        assert 1 <= part.n_take <= left[part.id_slot]
-        assert part.is_last == (part.n_take == left[part.id_slot])
+        prompt = waiting[part.id_slot]
+        assert 1 <= part.n_take <= min(prompt.n_left, prompt.n_to_mark or prompt.n_left)
+        assert part.is_last == (part.n_take == prompt.n_left)
 
 
-@given(situations())
-def test_no_room_is_left_while_a_prompt_waits(situation: tuple[list[WaitingPrompt], int, int, int]) -> None:
-    prompts, n_generating, n_batch, n_ubatch = situation
-    parts = plan_prompts(prompts, n_generating, n_batch, n_ubatch)
-    room = n_batch - n_generating
-    if n_generating:
-        room = min(room, n_ubatch)
-    assert sum(part.n_take for part in parts) == min(room, sum(prompt.n_left for prompt in prompts))
+@given(waiting_prompts(), BUDGETS)
+def test_no_room_is_left_while_a_prompt_waits(prompts: list[WaitingPrompt], budget: int) -> None:
+    parts = plan_prompts(prompts, budget)
+    wanted = sum(min(prompt.n_left, prompt.n_to_mark or prompt.n_left) for prompt in prompts)
+    assert sum(part.n_take for part in parts) == min(budget, wanted)
 
 
-@given(situations())
-def test_a_short_prompt_is_never_behind_a_long_one(situation: tuple[list[WaitingPrompt], int, int, int]) -> None:
-    prompts, n_generating, n_batch, n_ubatch = situation
-    completed = {part.id_slot for part in plan_prompts(prompts, n_generating, n_batch, n_ubatch) if part.is_last}
-    longest_completed = max((prompt.n_left for prompt in prompts if prompt.id_slot in completed), default=0)
-    assert all(prompt.n_left >= longest_completed for prompt in prompts if prompt.id_slot not in completed)
+@given(waiting_prompts(), BUDGETS)
+def test_a_short_prompt_is_never_behind_a_long_one(prompts: list[WaitingPrompt], budget: int) -> None:
+    prompts = [replace(prompt, n_to_mark=None) for prompt in prompts]
+    taken = {part.id_slot: part.n_take for part in plan_prompts(prompts, budget)}
+    unfinished = [prompt.n_left for prompt in prompts if taken.get(prompt.id_slot, 0) < prompt.n_left]
+    for prompt in prompts:
+        if prompt.id_slot in taken and unfinished:
+            assert prompt.n_left <= min(unfinished) or taken[prompt.id_slot] < prompt.n_left
 
 
-@given(waiting_prompts(), SIZES, st.data())
-def test_every_prompt_is_completed_after_enough_steps(
-    prompts: list[WaitingPrompt], sizes: tuple[int, int], data: st.DataObject
-) -> None:
-    n_batch, n_ubatch = sizes
-    left = {prompt.id_slot: prompt.n_left for prompt in prompts}
-    total, n_steps, n_generating = sum(left.values()), 0, data.draw(st.integers(0, n_batch - 1))
-    while left:
-        waiting = [WaitingPrompt(id_slot, n_left) for id_slot, n_left in left.items()]
-        for part in plan_prompts(waiting, n_generating, n_batch, n_ubatch):
-            left[part.id_slot] -= part.n_take
-            assert part.is_last == (left[part.id_slot] == 0)
-            if part.is_last:
-                del left[part.id_slot]
-        n_steps += 1
-        assert n_steps <= total
+def test_a_prompt_that_was_passed_over_by_as_much_as_it_has_left_is_next() -> None:
+    old, new = WaitingPrompt(0, 1000, n_passed=991), WaitingPrompt(1, 10)
+    assert plan_prompts([old, new], 100) == [PromptPart(0, 100, False)]
+    old = replace(old, n_passed=989)
+    assert plan_prompts([old, new], 100) == [PromptPart(1, 10, True), PromptPart(0, 90, False)]
 
 
-def test_a_lone_prompt_gets_the_whole_batch() -> None:
-    assert plan_prompts([WaitingPrompt(3, 5000)], 0, 2048, 512) == [PromptPart(3, 2048, False)]
+def test_priority_goes_before_length_and_age() -> None:
+    urgent, old = WaitingPrompt(0, 1000, priority=-1), WaitingPrompt(1, 10, n_passed=5000)
+    assert plan_prompts([old, urgent], 100) == [PromptPart(0, 100, False)]
 
 
-def test_while_others_generate_it_gets_a_physical_batch() -> None:
-    assert plan_prompts([WaitingPrompt(3, 5000)], 1, 2048, 512) == [PromptPart(3, 512, False)]
+# --- pace
 
 
-def test_what_short_prompts_leave_goes_to_the_long_one() -> None:
-    prompts = [WaitingPrompt(0, 5000), WaitingPrompt(1, 7), WaitingPrompt(2, 100)]
-    assert plan_prompts(prompts, 2, 2048, 512) == [
-        PromptPart(1, 7, True),
-        PromptPart(2, 100, True),
-        PromptPart(0, 405, False),
-    ]
+def learned(target_ms: float = 50.0, *, base_ms: float, per_token_ms: float) -> Pace:
+    """A pace that has seen many steps of a machine of that speed."""
+    pace = Pace(target_ms, n_batch=2048, n_ubatch=512)
+    for _ in range(50):
+        pace.observe(8, 0, base_ms)
+        pace.observe(8, 100, base_ms + 100 * per_token_ms)
+    return pace
 
 
-def test_with_every_row_generating_nothing_is_planned() -> None:
-    assert plan_prompts([WaitingPrompt(0, 10)], 8, 8, 8) == []
-    assert plan_prompts([], 0, 8, 8) == []
+def test_with_nobody_generating_a_prompt_gets_the_whole_batch() -> None:
+    assert learned(base_ms=10, per_token_ms=1).prompt_budget(0) == 2048
+
+
+def test_before_anything_is_known_a_step_takes_one_physical_batch() -> None:
+    assert Pace(50.0, n_batch=2048, n_ubatch=512).prompt_budget(8) == 512
+
+
+@pytest.mark.parametrize(("per_token_ms", "n"), [(0.1, 400), (1.0, 40)])
+def test_the_budget_keeps_a_step_at_its_target(per_token_ms: float, n: int) -> None:
+    assert learned(base_ms=10, per_token_ms=per_token_ms).prompt_budget(8) == pytest.approx(n, abs=1)
+
+
+def test_a_slow_machine_prefills_still_and_its_steps_take_no_more_than_so_many_times_as_long() -> None:
+    n = learned(base_ms=400, per_token_ms=10).prompt_budget(8)
+    assert 400 + 10 * n == pytest.approx(GENERATION_SHARE * 400, rel=0.02)
+    assert learned(base_ms=1, per_token_ms=1000).prompt_budget(8) == MIN_PART
+
+
+def test_the_budget_never_exceeds_the_batch() -> None:
+    assert learned(base_ms=0.1, per_token_ms=0.001).prompt_budget(48) == 2000
+    assert learned(base_ms=1, per_token_ms=1000).prompt_budget(2045) == 3
+
+
+def test_the_pace_follows_a_machine_that_becomes_slower() -> None:
+    pace = learned(base_ms=10, per_token_ms=0.1)
+    for _ in range(30):
+        pace.observe(8, 100, 10 + 100 * 0.4)
+    assert pace.prompt_budget(8) == pytest.approx(100, abs=5)
+
+
+# --- rotation
+
+
+@given(st.lists(st.sets(st.integers(0, 4), min_size=1), min_size=1, max_size=60))
+def test_no_kind_waits_longer_than_it_takes_to_serve_all_the_others(steps: list[set[int]]) -> None:
+    rotation, waited = Rotation(), dict.fromkeys(range(5), 0)
+    for kinds in steps:
+        chosen = rotation.choose(kinds)
+        assert chosen in kinds
+        waited = {kind: waited[kind] + 1 if kind in kinds and kind != chosen else 0 for kind in waited}
+        assert max(waited.values()) <= 5

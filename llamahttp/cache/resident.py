@@ -1,0 +1,551 @@
+"""Resident: the sequences in the context's memory, and how a prompt finds what it shares with them and with the store.
+
+Engine thread only. Equality of tokens, salt and adapters is the only proof; whatever fails leaves a sequence empty.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..abc import Decoder
+from ..task import CacheUse
+from .cells import CellLedger
+from .radix import RadixIndex, common_prefix
+from .sequence import NO_TOKENS, NOWHERE, Sequence
+from .snapshot import Checkpoint, Namespace, Snapshot
+from .store import Entry, Store
+
+log = logging.getLogger(__name__)
+
+MIN_SHARED = 32
+"""Tokens below which waiting for another slot's prompt, or bringing them back from the store, does not pay."""
+
+BLOCK = 256
+"""Tokens that are stored in one piece, so that no step waits for more, and prompts that begin alike share pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stored snapshot that brings back positions [start, stop)."""
+
+    entry: Entry
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What there is of a prompt.
+
+    prompt     [0 ............................................ n)
+    resident   [0 ......... n_resident)                            copied, or taken over, from `source`
+    pieces                  [ ..... )[ ..... n_found)              brought back from the store
+    common     [0 ........................... n_common)            equal in memory, whether or not it can be cut there
+    """
+
+    source: Sequence | None = None
+    n_resident: int = 0
+    n_common: int = 0
+    pieces: tuple[Piece, ...] = ()
+    coming: Sequence | None = None
+    """A slot's sequence that will share `n_common` tokens once they are computed."""
+    is_loading: bool = False
+    """Some of `pieces` is still on disk, and being read."""
+
+    @property
+    def n_found(self) -> int:
+        return self.pieces[-1].stop if self.pieces else self.n_resident
+
+
+NOTHING = Match()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A sequence for a task, and what it already holds of the prompt."""
+
+    sequence: Sequence
+    use: CacheUse
+
+
+class ResidentCache:
+    """All sequences of a decoder. Slots borrow them with `take` and give them back with `release`."""
+
+    def __init__(self, decoder: Decoder, store: Store, *, n_slots: int, n_checkpoints: int = 32) -> None:
+        self._decoder = decoder
+        self._store = store
+        self._n_checkpoints = n_checkpoints
+        # sequences    [0 ........ n_slots)[n_slots ... n)    scratch
+        #              one a slot          cached             for pieces of memory: only where copies share cells
+        has_scratch = decoder.can_cut and decoder.n_cells > 0 and decoder.n_seq_max > n_slots
+        self._scratch = decoder.n_seq_max - 1 if has_scratch else None
+        self.sequences = [Sequence(id_seq) for id_seq in range(decoder.n_seq_max - has_scratch)]
+        self._cells = CellLedger(decoder.n_cells) if decoder.n_cells else None
+        self._indexes: dict[Namespace, RadixIndex[int]] = {}
+        self.n_evicted = 0
+
+    # --- room
+
+    @property
+    def n_cells_used(self) -> int:
+        if self._cells is None:
+            return sum(sequence.n_past for sequence in self.sequences)
+        return self._cells.n_used
+
+    @property
+    def n_free_cells(self) -> int | None:
+        """Cells that nobody uses; None where tokens do not compete for cells."""
+        return None if self._cells is None else self._cells.n_free
+
+    def make_room(self, n_cells: int, keep: Collection[Sequence] = ()) -> bool:
+        """Evict cached sequences, the one used longest ago first, until `n_cells` are free. False if they cannot be."""
+        if self._cells is None:
+            return True
+        cached = [sequence for sequence in self.sequences if sequence.is_cached and sequence not in keep]
+        if self._cells.n_free + sum(sequence.n_past for sequence in cached) < n_cells:
+            return False  # what is shared counts once for each, so this is the most that there could be
+        while self._cells.n_free < n_cells:
+            if not self.evict_one(keep):
+                return False
+        return True
+
+    def evict_one(self, keep: Collection[Sequence] = ()) -> bool:
+        """Drop the cached sequence that was used longest ago, storing it first. False if there is none."""
+        cached = [sequence for sequence in self.sequences if sequence.is_cached and sequence not in keep]
+        if not cached:
+            return False
+        sequence = min(cached, key=lambda sequence: sequence.last_used)
+        log.debug("sequence %d | evicted, %d tokens", sequence.id, sequence.n_past)
+        self.save(sequence)
+        self.forget(sequence)
+        self.n_evicted += 1
+        return True
+
+    def grow(self, sequence: Sequence, n: int) -> None:
+        """`n` more tokens of a sequence were computed."""
+        sequence.n_past += n
+        if self._cells is not None:
+            self._cells.grow(sequence.id, n)
+
+    # --- finding
+
+    def match(self, namespace: Namespace, tokens: NDArray[np.int32]) -> Match:
+        """What there is of these tokens, in memory or in the store."""
+        found = self._match_resident(namespace, tokens)
+        if found.coming is not None or self._store.is_off:
+            return found
+        pieces = self._match_stored(namespace, tokens, found.n_resident)
+        if not pieces or pieces[-1].stop < found.n_resident + MIN_SHARED:
+            return found
+        is_loading = not all([self._store.load(piece.entry) for piece in pieces])
+        if pieces[0].start == 0:  # a whole state replaces what is resident
+            found = Match(n_common=found.n_common)
+        return Match(found.source, found.n_resident, found.n_common, tuple(pieces), None, is_loading)
+
+    def _match_resident(self, namespace: Namespace, tokens: NDArray[np.int32]) -> Match:
+        index = self._indexes.get(namespace)
+        if index is None:
+            return NOTHING
+        n_common, ids = index.deepest(tokens)
+        deepest = [self.sequences[id_seq] for id_seq in ids]
+        usable = [(self._usable(sequence, n_common), sequence) for sequence in deepest]
+        if not self._decoder.can_cut:
+            usable += [(n, self.sequences[id_seq]) for n, id_seq in index.ending(tokens)]
+            usable = [(min(n, self._usable(sequence, n)), sequence) for n, sequence in usable]
+        n, source = max(usable, key=lambda pair: (pair[0], not pair[1].is_busy, -pair[1].n_past), default=(0, None))
+        coming = next((sequence for sequence in deepest if sequence.is_coming and sequence.n_past < n_common), None)
+        if coming is not None and n_common < n + MIN_SHARED:
+            coming = None
+        return Match(source if n else None, n, n_common, coming=coming)
+
+    def _usable(self, sequence: Sequence, n: int) -> int:
+        """How many of the first `n` tokens a copy of this sequence could keep."""
+        if sequence.n_past <= n:
+            return sequence.n_past
+        if n >= self._decoder.least_cut(sequence.id):
+            return n
+        checkpoint = sequence.last_checkpoint(n)
+        return checkpoint.n_tokens if checkpoint is not None else 0
+
+    def _match_stored(self, namespace: Namespace, tokens: NDArray[np.int32], n_resident: int) -> list[Piece]:
+        if self._scratch is not None:
+            return list(self._chain(namespace, tokens, n_resident))
+        if self._decoder.can_cut:
+            longest = self._store.longest(namespace, tokens)
+            return [Piece(longest[0], 0, longest[1])] if longest is not None else []
+        prefixes = self._store.prefixes(namespace, tokens)
+        return [Piece(prefixes[0][1], 0, prefixes[0][0])] if prefixes else []
+
+    def _chain(self, namespace: Namespace, tokens: NDArray[np.int32], n: int) -> Iterator[Piece]:
+        """Pieces that continue the first `n` tokens without a gap; of the last one perhaps only a part."""
+        entries = [entry for _, entry in self._store.prefixes(namespace, tokens)]
+        n_most, partial = self._store.deepest(namespace, tokens)
+        while True:
+            fitting = [entry for entry in entries if entry.start <= n < entry.n_tokens]
+            last = next((entry for entry in partial if entry.start <= n < n_most), None)
+            if fitting:
+                entry = max(fitting, key=lambda entry: entry.n_tokens)
+                yield Piece(entry, n, entry.n_tokens)
+                n = entry.n_tokens
+            elif last is not None:
+                yield Piece(last, n, n_most)
+                return
+            else:
+                return
+
+    # --- taking
+
+    def take(
+        self,
+        match: Match,
+        namespace: Namespace,
+        tokens: NDArray[np.int32],
+        n_tokens: int,
+        id_slot: int,
+        n_min_chunk: int = 0,
+    ) -> Taken:
+        """A sequence that holds what `match` found of the `n_tokens` first of `tokens`, the task's own array.
+
+        It belongs to slot `id_slot` from now on. `n_min_chunk` above 0 also moves equal parts of at least so many tokens to their new place.
+        """
+        sequence = self._open(match, takes_over=n_min_chunk > 0)
+        if n_min_chunk > 0 and not match.pieces:
+            self._move_chunks(sequence, tokens[: n_tokens - 1], match.n_resident, n_min_chunk)
+        else:
+            self._cut(sequence, match.n_resident)
+        resident, stored = sequence.n_past, {False: 0, True: 0}
+        for piece in match.pieces:
+            from_disk = piece.entry.from_disk
+            stored[from_disk] += self._bring_back(sequence, piece)
+        if stored[False] or stored[True]:
+            resident = sequence.n_past - stored[False] - stored[True]
+        sequence.is_busy, sequence.id_slot = True, id_slot
+        sequence.tokens, sequence.namespace, sequence.n_prompt = tokens, namespace, n_tokens
+        self._index(sequence)
+        return Taken(sequence, CacheUse(resident, stored[False], stored[True]))
+
+    def _open(self, match: Match, *, takes_over: bool) -> Sequence:
+        """The sequence to go on with: the source itself, a copy of it, or an empty one."""
+        source = match.source
+        if source is None:
+            empty = self._empty()
+            assert empty is not None, "there are as many sequences as slots"
+            return empty
+        if not source.is_busy and (takes_over or self._loses_little(source, match.n_resident)):
+            self._unindex(source)
+            return source
+        target = self._empty(keep=source)
+        if target is None:
+            self._unindex(source)
+            return source
+        self._copy(source, target)
+        return target
+
+    def _loses_little(self, source: Sequence, n: int) -> bool:
+        """Whether to go on in the source itself instead of a copy, for what lies behind its first `n` tokens."""
+        if self._cells is not None:
+            return source.n_past == n
+        return 2 * n >= source.n_past  # a copy moves a whole stream of the cache, and costs another sequence its place
+
+    def _empty(self, keep: Sequence | None = None) -> Sequence | None:
+        for sequence in self.sequences:
+            if sequence.is_empty:
+                return sequence
+        if not self.evict_one(() if keep is None else (keep,)):
+            return None
+        return self._empty(keep)
+
+    def _copy(self, source: Sequence, target: Sequence) -> None:
+        self._decoder.copy(source.id, target.id)
+        if self._cells is not None:
+            self._cells.copy(source.id, target.id)
+        target.tokens, target.n_past, target.n_stored = source.tokens, source.n_past, source.n_stored
+        target.namespace, target.checkpoints = source.namespace, list(source.checkpoints)
+
+    def _cut(self, sequence: Sequence, n: int) -> None:
+        """Take a sequence back to its first `n` tokens, or to as many of them as its memory allows."""
+        if sequence.n_past > n and not self._remove(sequence, n):
+            checkpoint = sequence.last_checkpoint(n)
+            if checkpoint is None or not self._go_back(sequence, checkpoint):
+                self._clear(sequence)
+                return
+        self._shorten(sequence, min(n, sequence.n_past))
+
+    def _remove(self, sequence: Sequence, n: int) -> bool:
+        if not self._decoder.remove(sequence.id, n):
+            return False
+        sequence.n_past = n
+        return True
+
+    def _go_back(self, sequence: Sequence, checkpoint: Checkpoint) -> bool:
+        """Bring a sequence's memory back to a checkpoint."""
+        n = checkpoint.n_tokens
+        return self._decoder.restore(sequence.id, checkpoint.state, partial=True) and self._remove(sequence, n)
+
+    def _shorten(self, sequence: Sequence, n: int) -> None:
+        """Note that a sequence now ends at `n`."""
+        sequence.n_past = n
+        sequence.n_stored = min(sequence.n_stored, n // BLOCK * BLOCK)
+        sequence.checkpoints = [checkpoint for checkpoint in sequence.checkpoints if checkpoint.n_tokens <= n]
+        if self._cells is not None:
+            self._cells.cut(sequence.id, n)
+
+    def _clear(self, sequence: Sequence) -> None:
+        self._decoder.remove(sequence.id, 0)
+        self._shorten(sequence, 0)
+
+    def _move_chunks(self, sequence: Sequence, tokens: NDArray[np.int32], n: int, n_min: int) -> None:
+        """Cut to `n`, but keep equal parts behind it by moving them to where they now belong."""
+        old = sequence.tokens[: sequence.n_past]
+        if not (self._decoder.can_shift and self._decoder.can_cut and self.is_private(sequence, n)):
+            self._cut(sequence, n)
+            return
+        n_end = n
+        for chunk in equal_chunks(old, tokens, n, n_min):
+            self._decoder.remove(sequence.id, chunk.to, chunk.start)
+            self._decoder.shift(sequence.id, chunk.start, chunk.start + chunk.length, chunk.to - chunk.start)
+            n_end = chunk.to + chunk.length
+        self._decoder.remove(sequence.id, n_end)
+        self._shorten(sequence, n)
+        self.grow(sequence, n_end - n)
+
+    def is_private(self, sequence: Sequence, start: int) -> bool:
+        """Whether positions [start, ...) can be moved without moving another sequence's."""
+        return self._cells is None or self._cells.is_private(sequence.id, start)
+
+    # --- while a slot runs
+
+    def checkpoint(self, sequence: Sequence) -> None:
+        """Keep a way back to where the sequence is now, for memory that cannot be cut."""
+        if self._n_checkpoints == 0 or any(known.n_tokens == sequence.n_past for known in sequence.checkpoints):
+            return
+        state = self._decoder.save(sequence.id, partial=True)
+        sequence.checkpoints.append(Checkpoint(sequence.n_past, state))
+        if len(sequence.checkpoints) > self._n_checkpoints:
+            del sequence.checkpoints[closest(sequence.checkpoints)]
+
+    def discard(self, sequence: Sequence, n_keep: int, n_discard: int) -> bool:
+        """Context shift: drop [n_keep, n_keep + n_discard) and move what follows. False if memory does not allow it."""
+        if not self._decoder.can_shift or not self._make_private(sequence, n_keep):
+            return False
+        n_past = sequence.n_past
+        if not self._decoder.remove(sequence.id, n_keep, n_keep + n_discard):
+            return False
+        self._decoder.shift(sequence.id, n_keep + n_discard, n_past, -n_discard)
+        self._unindex(sequence)
+        self._shorten(sequence, n_keep)
+        self.grow(sequence, n_past - n_discard - n_keep)
+        sequence.n_prompt = 0  # its tokens are no prefix of any text any more
+        return True
+
+    def _make_private(self, sequence: Sequence, start: int) -> bool:
+        """Give a sequence cells of its own instead of shared ones."""
+        if self.is_private(sequence, start):
+            return True
+        n = sequence.n_past
+        if not self.make_room(n, keep=(sequence,)):
+            return False
+        state = self._decoder.save(sequence.id)
+        if not self._decoder.restore(sequence.id, state):
+            self._clear(sequence)
+            return False
+        self._shorten(sequence, 0)
+        self.grow(sequence, n)
+        return True
+
+    def release(self, sequence: Sequence) -> None:
+        """The task has ended; what was evaluated stays for the next prompt that begins alike."""
+        sequence.is_busy = False
+        sequence.tokens = sequence.tokens[: sequence.n_past].copy()
+        sequence.last_used = time.perf_counter()
+        self._index(sequence)
+
+    def last_of(self, id_slot: int) -> Sequence | None:
+        """The sequence of the last task of an idle slot, if it is still in memory."""
+        own = [sequence for sequence in self.sequences if sequence.is_cached and sequence.id_slot == id_slot]
+        return max(own, key=lambda sequence: sequence.last_used, default=None)
+
+    def forget(self, sequence: Sequence) -> None:
+        """Drop a sequence from memory, whoever used it."""
+        self._unindex(sequence)
+        self._clear(sequence)
+        sequence.tokens, sequence.namespace, sequence.is_busy = NO_TOKENS, NOWHERE, False
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        for sequence in self.sequences:
+            self.forget(sequence)
+
+    def rebuild(self) -> None:
+        """Make the decoder's context anew; every sequence is gone. Raises ModelError."""
+        self._decoder.rebuild()
+        self.clear()
+
+    # --- the index
+
+    def _index(self, sequence: Sequence) -> None:
+        n = max(sequence.n_prompt, sequence.n_past) if sequence.is_busy else sequence.n_past
+        sequence.n_prompt = n
+        if n:
+            index = self._indexes.setdefault(sequence.namespace, RadixIndex())
+            index.insert(sequence.id, sequence.tokens[:n])
+
+    def _unindex(self, sequence: Sequence) -> None:
+        index = self._indexes.get(sequence.namespace)
+        if index is not None:
+            index.remove(sequence.id)
+            if not len(index):
+                del self._indexes[sequence.namespace]
+        sequence.n_prompt = 0
+
+    # --- the store
+
+    @property
+    def wants_to_store(self) -> bool:
+        """Whether there is something to store while the engine has nothing better to do."""
+        return self._next_to_store() is not None
+
+    def store_some(self) -> None:
+        """Store one piece of one cached sequence."""
+        sequence = self._next_to_store()
+        if sequence is not None:
+            self._store_piece(sequence)
+
+    def save(self, sequence: Sequence) -> None:
+        """Store all of a sequence that is not stored yet."""
+        while not self._store.is_off and self._is_worth_storing(sequence):
+            self._store_piece(sequence)
+
+    def _next_to_store(self) -> Sequence | None:
+        """The cached sequence that will be evicted next, if any has to be stored by now."""
+        if self._store.is_off or not (self._store.has_disk or self._is_crowded()):
+            return None
+        waiting = [sequence for sequence in self.sequences if sequence.is_cached and self._is_worth_storing(sequence)]
+        return min(waiting, key=lambda sequence: sequence.last_used, default=None)
+
+    def _is_crowded(self) -> bool:
+        """Whether room for the next prompts is getting scarce."""
+        if sum(sequence.is_empty for sequence in self.sequences) <= 1:
+            return True
+        return self._cells is not None and 2 * self._cells.n_used > self._cells.n_cells
+
+    def _is_worth_storing(self, sequence: Sequence) -> bool:
+        return sequence.n_past >= MIN_SHARED and sequence.n_stored < sequence.n_past
+
+    def _store_piece(self, sequence: Sequence) -> None:
+        """Store the next piece of a sequence: a block where copies share cells, else all of it."""
+        start, stop = 0, sequence.n_past
+        if self._scratch is not None:
+            start = sequence.n_stored // BLOCK * BLOCK
+            stop = min(start + BLOCK, sequence.n_past)
+        tokens = sequence.tokens[:stop]
+        sequence.n_stored = stop
+        if self._store.contains(sequence.namespace, tokens, start):
+            return
+        source = sequence.id if self._scratch is None else self._cut_out(sequence, start, stop)
+        if self._store.reserve(self._decoder.saved_size(source)):
+            state = self._decoder.save(source)
+            checkpoints = tuple(sequence.checkpoints)
+            self._store.add(Snapshot(sequence.namespace, tokens.copy(), start, state, checkpoints))
+        if self._scratch is not None:
+            self._decoder.remove(self._scratch, 0)
+
+    def _cut_out(self, sequence: Sequence, start: int, stop: int) -> int:
+        """Share positions [start, stop) of a sequence with the scratch one; returns its id."""
+        assert self._scratch is not None
+        self._decoder.copy(sequence.id, self._scratch)
+        self._decoder.remove(self._scratch, stop)
+        if start > 0:
+            self._decoder.remove(self._scratch, 0, start)
+        return self._scratch
+
+    def _bring_back(self, sequence: Sequence, piece: Piece) -> int:
+        """Fill a sequence up to `piece.stop`. Returns by how many tokens; 0 if it failed."""
+        snapshot = piece.entry.snapshot
+        if snapshot is None or sequence.n_past < piece.start:
+            return 0  # evicted meanwhile, or what comes before it failed
+        self._store.touch(piece.entry)
+        n = piece.stop - sequence.n_past
+        if self._scratch is not None:
+            return n if self._append_block(sequence, piece, snapshot.state) else 0
+        if not self._decoder.restore(sequence.id, snapshot.state):
+            self._clear(sequence)
+            return 0
+        self._shorten(sequence, 0)
+        self.grow(sequence, len(snapshot.tokens))
+        sequence.checkpoints = list(snapshot.checkpoints)
+        self._cut(sequence, piece.stop)
+        sequence.n_stored = sequence.n_past
+        return sequence.n_past
+
+    def _append_block(self, sequence: Sequence, piece: Piece, state: bytes) -> bool:
+        assert self._scratch is not None
+        if not self._decoder.restore(self._scratch, state):
+            return False
+        self._decoder.remove(self._scratch, piece.stop)
+        if piece.entry.start < sequence.n_past:
+            self._decoder.remove(self._scratch, 0, sequence.n_past)
+        self._decoder.append(self._scratch, sequence.id)
+        self._decoder.remove(self._scratch, 0)
+        self.grow(sequence, piece.stop - sequence.n_past)
+        sequence.n_stored = piece.stop
+        return True
+
+    # --- slot files
+
+    def snapshot(self, sequence: Sequence) -> Snapshot:
+        """All of a sequence, for a file."""
+        tokens = sequence.tokens[: sequence.n_past].copy()
+        return Snapshot(sequence.namespace, tokens, 0, self._decoder.save(sequence.id), tuple(sequence.checkpoints))
+
+    def adopt(self, snapshot: Snapshot, id_slot: int) -> bool:
+        """Make a snapshot the last sequence of a slot. False if there is no room, or the state does not fit."""
+        n = len(snapshot.tokens)
+        if not self.make_room(n):
+            return False
+        sequence = self._empty()
+        if sequence is None or not self._decoder.restore(sequence.id, snapshot.state):
+            return False
+        sequence.id_slot = id_slot
+        sequence.tokens, sequence.namespace = snapshot.tokens, snapshot.namespace
+        sequence.checkpoints, sequence.n_stored = list(snapshot.checkpoints), 0
+        self.grow(sequence, n)
+        self.release(sequence)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens [start, start + length) of the old text, which stand at `to` in the new one."""
+
+    start: int
+    to: int
+    length: int
+
+
+def equal_chunks(old: NDArray[np.int32], new: NDArray[np.int32], n: int, n_min: int) -> Iterator[Chunk]:
+    """Parts of `old` that continue `new` from `n` on, each at least `n_min` long, in order (`--cache-reuse`)."""
+    start = n
+    while start < len(old) and n < len(new):
+        candidates = start + np.flatnonzero(old[start:] == new[n])
+        for candidate in candidates:
+            length = common_prefix(old[candidate:], new[n:])
+            if length >= n_min:
+                break
+        else:
+            return
+        yield Chunk(int(candidate), n, length)
+        start, n = int(candidate) + length, n + length
+
+
+def closest(checkpoints: list[Checkpoint]) -> int:
+    """The index of the checkpoint that is missed least: the one nearest behind its predecessor, never the last."""
+    places = [0, *(checkpoint.n_tokens for checkpoint in checkpoints)]
+    gaps = [places[i + 1] - places[i] for i in range(len(checkpoints) - 1)]
+    return int(np.argmin(gaps))
