@@ -36,6 +36,8 @@ class Entry:
     is_loading: bool = False
     is_writing: bool = False
     """Waits for the disk, or is being written."""
+    replaces: tuple[str, ...] = ()
+    """Keys of entries that this one stands for, and whose files go when it is written."""
     wanted_until: float = 0.0
     """Somebody is about to use `snapshot`; time.monotonic()."""
 

@@ -129,9 +129,11 @@ class Store:
         self._catalog.add(entry, snapshot.tokens)
         self._ram.put(entry, entry.n_bytes)
         if self._worker is not None:
+            # Also what those have replaced: they may not have been written yet, and now will not be.
+            keys = {key for other in replaced for key in (other.key, *other.replaces)}
+            entry.replaces = tuple(keys - {entry.key})
             entry.is_writing = True
-            keys = [other.key for other in replaced if other.key != entry.key]
-            self._worker.submit(partial(self._write, entry, keys))
+            self._worker.submit(partial(self._write, entry))
         self._use(entry)
 
     # --- finding
@@ -192,12 +194,12 @@ class Store:
 
     # --- on the worker
 
-    def _write(self, entry: Entry, replaced: list[str]) -> None:
+    def _write(self, entry: Entry) -> None:
         assert self._disk is not None
         snapshot, written = entry.snapshot, Written(False)
         try:
             if snapshot is not None:  # else dropped before its turn
-                written = self._disk.write(entry.key, snapshot, replaced)
+                written = self._disk.write(entry.key, snapshot, entry.replaces)
         finally:
             self._done.append(partial(self._note_written, entry, written))
 
@@ -224,11 +226,9 @@ class Store:
         entry.is_writing = False
         for key in written.gone:
             self._note_lost(key)
-        if not written.is_stored:
-            return
-        entry.on_disk = not entry.is_gone
-        if entry.is_gone and self._catalog.get(entry.key) is None:
-            self._on_disk(DiskTier.remove, entry.key)
+        if written.is_stored:
+            entry.on_disk = True
+            entry.replaces = ()
 
     def _note_lost(self, key: str) -> None:
         """A file is gone."""
