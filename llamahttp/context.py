@@ -373,7 +373,8 @@ class ServerContext:
                 break
         if not prompts:
             return generating, []
-        return generating, plan_prompts([_waiting_prompt(slot) for slot in prompts], self._prompt_budget(generating))
+        budget = self._prompt_budget(len(generating), sum(slot.n_left for slot in prompts))
+        return generating, plan_prompts([_waiting_prompt(slot) for slot in prompts], budget)
 
     def _choose_active(self) -> list[Slot]:
         """The tasks of this step: only one suspect after a failure, else those of one set of adapters."""
@@ -397,11 +398,12 @@ class ServerContext:
         self._preempt(max(active, key=lambda slot: slot.rank))
         return True
 
-    def _prompt_budget(self, generating: Sequence[Slot]) -> int:
-        n, budget = len(generating), self._pace.prompt_budget(len(generating))
-        self._cache.make_room(n + budget)
+    def _prompt_budget(self, n_generating: int, n_left: int) -> int:
+        """Tokens of prompts that this step may take, of `n_left` that wait."""
+        budget = min(n_left, self._pace.prompt_budget(n_generating))
+        self._cache.make_room(n_generating + budget)
         n_free = self._cache.n_free_cells
-        return budget if n_free is None else min(budget, n_free - n)
+        return budget if n_free is None else min(budget, n_free - n_generating)
 
     # --- decode
 
@@ -417,7 +419,7 @@ class ServerContext:
             return False
         ms = 1e3 * (time.perf_counter() - began)
         self._pace.observe(len(generating), n_rows - len(generating), ms)
-        self._count(n_steps=1, n_rows=n_rows, decode_ms=ms)
+        self._count(n_steps=1, n_rows=n_rows, decode_ms=ms, n_busy_slots=len(generating) + len(parts))
         return True
 
     def _fill(self, generating: Sequence[Slot], parts: Sequence[PromptPart]) -> int:
@@ -571,6 +573,7 @@ class ServerContext:
         if tokens:
             self._send(slot, Tokens(tokens, timings))
         self._send(slot, Finished(reason, timings, slot.id, slot.n_past, slot.is_truncated))
+        self._counts["n_tokens_max"] = max(self._counts["n_tokens_max"], slot.n_past)
         self._count(prompt_ms=timings.prompt_ms, predicted_ms=timings.predicted_ms)
         log.info(
             "slot %d | task %d | %s | prompt %.1f ms, %d tokens in %.1f ms",

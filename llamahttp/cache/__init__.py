@@ -1,1 +1,1 @@
-"""Cache: prompts that need not be computed again. Resident in the context's memory, and below that in RAM and on disk."""
+"""Cache: prompts that need not be computed again: resident in the context's memory, below that in RAM and on disk."""

@@ -154,10 +154,9 @@ class ResidentCache:
             return NOTHING
         n_common, ids = index.deepest(tokens)
         deepest = [self.sequences[id_seq] for id_seq in ids]
-        usable = [(self._usable(sequence, n_common), sequence) for sequence in deepest]
-        if not self._decoder.can_cut:
-            usable += [(n, self.sequences[id_seq]) for n, id_seq in index.ending(tokens)]
-            usable = [(min(n, self._usable(sequence, n)), sequence) for n, sequence in usable]
+        # memory that cannot be cut there may be of less use than that of a sequence that shares less
+        candidates = deepest if self._decoder.can_cut else [self.sequences[id_seq] for id_seq in index]
+        usable = [(self._usable(sequence, index.common(sequence.id, tokens)), sequence) for sequence in candidates]
         n, source = max(usable, key=lambda pair: (pair[0], not pair[1].is_busy, -pair[1].n_past), default=(0, None))
         coming = next((sequence for sequence in deepest if sequence.is_coming and sequence.n_past < n_common), None)
         if coming is not None and n_common < n + MIN_SHARED:
@@ -212,7 +211,8 @@ class ResidentCache:
     ) -> Taken:
         """A sequence that holds what `match` found of the `n_tokens` first of `tokens`, the task's own array.
 
-        It belongs to slot `id_slot` from now on. `n_min_chunk` above 0 also moves equal parts of at least so many tokens to their new place.
+        It belongs to slot `id_slot` from now on. `n_min_chunk` above 0 also moves equal parts of at least so many
+        tokens to their new place.
         """
         sequence = self._open(match, takes_over=n_min_chunk > 0)
         if n_min_chunk > 0 and not match.pieces:
@@ -361,7 +361,7 @@ class ResidentCache:
 
     def release(self, sequence: Sequence) -> None:
         """The task has ended; what was evaluated stays for the next prompt that begins alike."""
-        sequence.is_busy = False
+        sequence.is_busy = sequence.is_refused = False
         sequence.tokens = sequence.tokens[: sequence.n_past].copy()
         sequence.last_used = time.perf_counter()
         self._index(sequence)
@@ -436,7 +436,8 @@ class ResidentCache:
         return self._cells is not None and 2 * self._cells.n_used > self._cells.n_cells
 
     def _is_worth_storing(self, sequence: Sequence) -> bool:
-        return sequence.n_past >= MIN_SHARED and sequence.n_stored < sequence.n_past
+        is_whole = sequence.n_stored >= sequence.n_past
+        return sequence.n_past >= MIN_SHARED and not is_whole and not sequence.is_refused
 
     def _store_piece(self, sequence: Sequence) -> None:
         """Store the next piece of a sequence: a block where copies share cells, else all of it."""
@@ -445,14 +446,16 @@ class ResidentCache:
             start = sequence.n_stored // BLOCK * BLOCK
             stop = min(start + BLOCK, sequence.n_past)
         tokens = sequence.tokens[:stop]
-        sequence.n_stored = stop
         if self._store.contains(sequence.namespace, tokens, start):
+            sequence.n_stored = stop
             return
         source = sequence.id if self._scratch is None else self._cut_out(sequence, start, stop)
         if self._store.reserve(self._decoder.saved_size(source)):
             state = self._decoder.save(source)
-            checkpoints = tuple(sequence.checkpoints)
-            self._store.add(Snapshot(sequence.namespace, tokens.copy(), start, state, checkpoints))
+            self._store.add(Snapshot(sequence.namespace, tokens, start, state, tuple(sequence.checkpoints)))
+            sequence.n_stored = stop
+        else:
+            sequence.is_refused = True
         if self._scratch is not None:
             self._decoder.remove(self._scratch, 0)
 

@@ -29,6 +29,8 @@ class Sequence:
         self.namespace = NOWHERE
         self.checkpoints: list[Checkpoint] = []
         self.n_stored = 0
+        self.is_refused = False
+        """The store had no room for more of it."""
         self.is_busy = False
         self.id_slot = -1
         """The slot that runs here, or did last."""
