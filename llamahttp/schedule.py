@@ -9,7 +9,13 @@ from typing import TypeVar
 KindT = TypeVar("KindT", bound=Hashable)
 
 SMOOTHING = 0.2
-"""Weight of the last step in what is learned about the speed."""
+"""Weight of the last step in the mean of what a step takes."""
+
+GROWTH = 1.1
+"""How much more a step may take after one that was in time."""
+
+FEW = 32
+"""Prompt tokens that make a step hardly longer."""
 
 MIN_PART = 8
 """Prompt tokens that a step takes however slow the machine is, so that prompts come to an end."""
@@ -59,42 +65,40 @@ def plan_prompts(prompts: Sequence[WaitingPrompt], budget: int) -> list[PromptPa
 
 
 class Pace:
-    """How many prompt tokens a step may take beside those that generate, learned from the steps before.
+    """How many prompt tokens a step may take beside those that generate, found by trying.
 
-    A step is taken to last `base` for its generating rows and `per_token` more for each prompt token, in milliseconds.
+    A step that took too long makes the next parts smaller at once, one that was in time makes them a little larger.
+    Nothing is assumed about how time depends on the number of tokens, which differs between a CPU and a GPU.
     """
 
     def __init__(self, target_ms: float, n_batch: int, n_ubatch: int) -> None:
         self._target_ms = target_ms
         self._n_batch = n_batch
-        self._n_ubatch = n_ubatch
-        self._base: float | None = None
-        self._per_token: float | None = None
+        self._budget = float(n_ubatch)
+        self._base_ms = 0.0
+        """What a step without prompts, or with hardly any, takes."""
+
+    @property
+    def limit_ms(self) -> float:
+        return max(self._target_ms, GENERATION_SHARE * self._base_ms)
 
     def observe(self, n_generating: int, n_prompt: int, ms: float) -> None:
         """A step with so many generating rows and prompt tokens took `ms`."""
-        if n_prompt == 0:
-            self._base = _mean(self._base, ms)
+        if n_generating == 0:
             return
-        base = min(self._base or 0.0, ms) if n_generating else 0.0
-        # a few tokens cost as much as the weights that they read: that is no speed to reckon with
-        if n_prompt >= min(MIN_PART, self._n_ubatch):
-            self._per_token = _mean(self._per_token, (ms - base) / n_prompt)
+        if n_prompt <= FEW:
+            self._base_ms += SMOOTHING * (ms - self._base_ms) if self._base_ms else ms
+        if n_prompt == 0:
+            return
+        if ms > self.limit_ms:
+            self._budget = max(MIN_PART, n_prompt * max(0.5, self.limit_ms / ms))
+        elif n_prompt >= 0.9 * self._budget:
+            self._budget = min(self._n_batch, GROWTH * self._budget)
 
     def prompt_budget(self, n_generating: int) -> int:
         """Prompt tokens for the next step. With nobody generating all that the batch holds."""
         room = self._n_batch - n_generating
-        if n_generating == 0:
-            return room
-        if not self._per_token:
-            return min(room, self._n_ubatch)
-        base = self._base or 0.0
-        ms = max(self._target_ms - base, (GENERATION_SHARE - 1) * base)
-        return max(min(room, MIN_PART), min(room, int(ms / self._per_token)))
-
-
-def _mean(mean: float | None, value: float) -> float:
-    return value if mean is None else mean + SMOOTHING * (value - mean)
+        return room if n_generating == 0 else min(room, int(self._budget))
 
 
 class Rotation:
