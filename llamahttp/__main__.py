@@ -55,13 +55,13 @@ def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 def _version() -> str:
     import platform
 
-    from .binding import library
+    from .binding import manifest
     from .errors import LibraryError
     from .version import __version__
 
     lines = f"llamahttp {__version__} (Python {platform.python_version()})\n"
     try:
-        return lines + f"llama.cpp {library.version_of(library.read_manifest(library.directory()))}\n"
+        return lines + f"llama.cpp {manifest.version(manifest.read(manifest.directory()))}\n"
     except LibraryError:  # none is built yet
         return lines
 

@@ -241,7 +241,7 @@ def _started(app: web.Application, sockets: Sequence[socket.socket], began: floa
     return terminal.Started(
         config=state.config,
         model=engine.info,
-        library=engine.library,
+        library=engine.library_version,
         compute=engine.compute,
         n_slots=engine.n_slots,
         n_ctx_slot=engine.n_ctx_slot,

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .abc import Decoder, ModelInfo, SamplerFactory, Vocab
-from .binding import cpu, library
+from .binding import cpu, devices, library, manifest, portability
 from .binding.decoder import DecoderConfig, LlamaDecoder
 from .binding.model import LlamaModel
 from .binding.sampler import LlamaSamplerFactory
@@ -77,7 +77,7 @@ class Engine:
         samplers: SamplerFactory[Any],
         *,
         n_slots: int,
-        library: str = "",
+        library_version: str = "",
         compute: str = "CPU",
         close_model: Callable[[], None] = lambda: None,
     ) -> None:
@@ -86,7 +86,7 @@ class Engine:
         self.config = config
         self.info = info
         self.vocab = vocab
-        self.library = library
+        self.library_version = library_version
         self.compute = compute
         self.n_slots = n_slots
         self.n_ctx_slot = slot_context(config, decoder.n_ctx_seq, info.n_ctx_train)
@@ -141,8 +141,8 @@ class Engine:
             decoder,
             LlamaSamplerFactory(model.vocab),
             n_slots=n_slots,
-            library=library.version(library.load()),
-            compute=library.compute(config.n_gpu_layers),
+            library_version=manifest.version(library.load().manifest),
+            compute=devices.describe_compute(config.n_gpu_layers),
             close_model=model.close,
         )
         await engine.wait_until_warm()
@@ -295,7 +295,7 @@ class Engine:
 
 def _load(config: EngineConfig, on_progress: Callable[[float], None] | None) -> tuple[LlamaModel, LlamaDecoder, int]:
     """Open the model and its context; on another thread, since it takes seconds."""
-    library.check_cpu()
+    portability.check_cpu()
     model = LlamaModel(config.model, n_gpu_layers=config.n_gpu_layers, on_progress=on_progress)
     try:
         if not model.generates:

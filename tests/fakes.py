@@ -308,5 +308,5 @@ def fake_engine(
         decoder,
         samplers or FakeSamplerFactory(),
         n_slots=decoder.n_slots,
-        library="fake",
+        library_version="fake",
     )

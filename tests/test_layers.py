@@ -56,7 +56,11 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.mtmd_functions", "ctypes"),
     ("binding.abi", "ctypes argv"),  # run as a program by build_lib.sh
     ("binding.cpu", ""),
-    ("binding.library", "ctypes environ subprocess threading"),
+    ("binding.manifest", "environ"),  # $LLAMAHTTP_LIB
+    ("binding.portability", "subprocess"),  # the self-test
+    ("binding.library_log", "threading"),  # each thread's lines are its own
+    ("binding.library", "ctypes environ threading"),  # one load, whoever comes first
+    ("binding.devices", ""),
     ("binding.model", "ctypes"),
     ("binding.adapter", ""),
     ("binding.mtmd", ""),

@@ -51,7 +51,7 @@ class ServerState:
     @property
     def fingerprint(self) -> str:
         """`system_fingerprint`: the version of libllama, such as `b8505-0c1e570`."""
-        return self.require_engine().library.replace(" (", "-").rstrip(")")
+        return self.require_engine().library_version.replace(" (", "-").rstrip(")")
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ..errors import ModelError
-from . import library
+from . import library, library_log
 from .model import LlamaModel, check_file
 
 
@@ -17,10 +17,10 @@ class LlamaAdapter:
         check_file(path)
         self._lib = library.load()
         self._owner = model.owner  # libllama frees adapters with their model
-        with library.telling_errors() as errors:
+        with library_log.telling_errors() as errors:
             self._handle: int | None = self._lib.llama_adapter_lora_init(model.handle, os.fsencode(path))
             if not self._handle:
-                raise ModelError(f"cannot load the adapter {path}: {library.reason(errors)}")
+                raise ModelError(f"cannot load the adapter {path}: {library_log.reason(errors)}")
         self.path = path
 
     @property

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..abc import BatchError
 from ..errors import EngineError, ModelError
-from . import cpu, library
+from . import cpu, devices, library, library_log, manifest
 from .adapter import LlamaAdapter
 from .fingerprint import fingerprint
 from .functions import CONSTANTS
@@ -112,11 +112,11 @@ class LlamaDecoder:
         """Make the context; the adapters that were applied to the last one are applied again."""
         model, config = self._model, self._config
         self._owner = model.owner  # must outlive the context
-        library.take_errors()
-        self._handle = self._lib.llama_init_from_model(model.handle, _params(self._lib, config))
-        if not self._handle:
-            reason = "; ".join(library.take_errors()) or "libllama gives no reason"
-            raise ModelError(f"cannot make a context of {config.n_ctx} tokens: {reason}; try a smaller --ctx-size")
+        with library_log.telling_errors() as errors:
+            self._handle = self._lib.llama_init_from_model(model.handle, _params(self._lib, config))
+            if not self._handle:
+                reason = "; ".join(errors) or "libllama gives no reason"
+                raise ModelError(f"cannot make a context of {config.n_ctx} tokens: {reason}; try a smaller --ctx-size")
         if not self.memory:
             raise ModelError(f"{model.info.desc} has no memory to generate from; only decoder models are served so far")
         self.set_adapters(self._applied)
@@ -152,7 +152,7 @@ class LlamaDecoder:
         info, params = self._model.info, _params(self._lib, self._config)
         is_scaled = any(".rope.scaling." in key for key in info.metadata)
         settings = (
-            library.version(self._lib),
+            manifest.version(self._lib.manifest),
             (params.type_k, params.type_v, params.flash_attn_type),
             1 if self.kv_unified else self.n_seq_max,
             self.n_ctx_seq if is_scaled else None,
@@ -196,22 +196,13 @@ class LlamaDecoder:
         self._decode(self.batch.struct(n_rows))
 
     def _decode(self, rows: BatchStruct) -> None:
-        status = self._lib.llama_decode(self.handle, rows)
-        if status != -1:
-            self._unsettled.clear()
-        if status == 0:
-            self._lib.llama_synchronize(self.handle)
-            return
-        match status:
-            case 1:
-                raise BatchError("Context size has been exceeded.", no_cells=True)
-            case 2:
-                raise BatchError("The computation was aborted.", fatal=True)
-            case -1:
-                raise BatchError("Invalid input batch.")
-            case _:
-                reason = "; ".join(library.take_errors())
-                raise BatchError(f"Compute error ({status}){': ' + reason if reason else '.'}", fatal=True)
+        with library_log.telling_errors() as errors:
+            status = self._lib.llama_decode(self.handle, rows)
+            if status != -1:
+                self._unsettled.clear()
+            if status != 0:
+                raise _batch_error(status, errors)
+        self._lib.llama_synchronize(self.handle)
 
     def logits(self, n_outputs: int) -> NDArray[np.float32]:
         address = self._lib.llama_get_logits(self.handle)
@@ -356,18 +347,29 @@ class LlamaDecoder:
             state: bytes = new_bytes(None, size)
         except MemoryError:
             raise EngineError(f"no memory for the {size} bytes of a sequence's state") from None
-        library.take_errors()
-        n_bytes = self._lib.llama_state_seq_get_data_ext(self.handle, state, size, id_seq, flags)
-        if n_bytes != size or size == 0:
-            raise EngineError(f"cannot save a sequence of {size} bytes: {library.reason(library.take_errors())}")
+        with library_log.telling_errors() as errors:
+            n_bytes = self._lib.llama_state_seq_get_data_ext(self.handle, state, size, id_seq, flags)
+            if n_bytes != size or size == 0:
+                raise EngineError(f"cannot save a sequence of {size} bytes: {library_log.reason(errors)}")
         return state
 
     def _put(self, id_seq: int, state: bytes, flags: int) -> bool:
-        n_bytes = self._lib.llama_state_seq_set_data_ext(self.handle, state, len(state), id_seq, flags)
-        if n_bytes == len(state) > 0:
-            return True
-        library.take_errors()  # told by the result; none of the next error's
-        return False
+        n_bytes: int = self._lib.llama_state_seq_set_data_ext(self.handle, state, len(state), id_seq, flags)
+        return n_bytes == len(state) > 0
+
+
+def _batch_error(status: int, errors: list[str]) -> BatchError:
+    """What llama_decode's status means; `errors` are the lines that libllama logged."""
+    reason = f": {'; '.join(errors)}" if errors else "."
+    match status:
+        case 1:
+            return BatchError("Context size has been exceeded.", no_cells=True)
+        case 2:
+            return BatchError("The computation was aborted.", fatal=True)
+        case -1:
+            return BatchError(f"Invalid input batch{reason}")
+        case _:
+            return BatchError(f"Compute error ({status}){reason}", fatal=True)
 
 
 def _flags(partial: bool) -> int:
@@ -394,7 +396,7 @@ def _params(lib: object, config: DecoderConfig) -> ContextParams:
 
 def check_memory(model: LlamaModel, config: DecoderConfig) -> None:
     """Raise ModelError if the KV cache alone is larger than the memory left: libllama would be killed, not refused."""
-    if library.gpus():
+    if devices.gpus():
         return  # the cache may lie on a device, which refuses what does not fit
     available, wanted = cpu.available_bytes(), kv_bytes(model.info.metadata, config.n_ctx)
     if available is not None and wanted > available:

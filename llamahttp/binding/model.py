@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..abc import ModelInfo
 from ..errors import ModelError, Unavailable
-from . import library
+from . import library, library_log
 from .functions import CONSTANTS
 from .structs import PROGRESS_CALLBACK
 
@@ -55,13 +55,13 @@ class LlamaModel:
         params = self._lib.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
         params.progress_callback = progress.callback
-        with library.telling_errors() as errors:
+        with library_log.telling_errors() as errors:
             handle = self._lib.llama_model_load_from_file(os.fsencode(path), params)
             self._owner = _Owner(self._lib, handle) if handle else None
             if progress.error is not None:
                 raise progress.error
             if not handle:
-                raise ModelError(f"cannot load {path}: {library.reason(errors)}")
+                raise ModelError(f"cannot load {path}: {library_log.reason(errors)}")
         self.info = self._read_info(path)
         self.vocab = LlamaVocab(self)
 

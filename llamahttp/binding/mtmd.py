@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from ..errors import ModelError
-from . import abi, library
+from . import abi, library, library_log, manifest
 from .model import LlamaModel, check_file
 from .mtmd_functions import FUNCTIONS
 
 
-@lru_cache(maxsize=1)
+@library.once
 def load() -> Any:
     """Load libmtmd from beside libllama and check it. Raises LibraryError.
 
     Returns a namespace with every function of `mtmd_functions` under its C name.
     """
     llama = library.load()
-    library.check_abi(llama.manifest, abi.MTMD)
+    manifest.check_abi(llama.manifest, abi.MTMD)
     lib = SimpleNamespace()
     library.bind(lib, llama.directory / "libmtmd.so", FUNCTIONS)
-    library.route_log(lib.mtmd_helper_log_set)
+    library_log.route(lib.mtmd_helper_log_set)
     return lib
 
 
@@ -38,10 +37,10 @@ class LlamaProjector:
         self._owner = model.owner  # the projector reads the model's vocabulary
         params = self._lib.mtmd_context_params_default()
         params.use_gpu, params.n_threads, params.print_timings = use_gpu, n_threads, False
-        with library.telling_errors() as errors:
+        with library_log.telling_errors() as errors:
             self._handle: int | None = self._lib.mtmd_init_from_file(os.fsencode(path), model.handle, params)
             if not self._handle:
-                raise ModelError(f"cannot load the projector {path}: {library.reason(errors)}")
+                raise ModelError(f"cannot load the projector {path}: {library_log.reason(errors)}")
         self.sees: bool = self._lib.mtmd_support_vision(self._handle)
         self.hears: bool = self._lib.mtmd_support_audio(self._handle)
 

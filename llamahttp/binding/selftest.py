@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import DEMO_MODEL
-from ..errors import LlamaHTTPError
-from . import library
+from ..errors import LibraryError, LlamaHTTPError
+from . import library, library_log
 from .decoder import DecoderConfig, LlamaDecoder
 from .functions import CONSTANTS
 from .model import LlamaModel
+from .structs import pointer
 
 TYPES = {
     "F16": CONSTANTS["LLAMA_FTYPE_MOSTLY_F16"],
@@ -31,6 +32,10 @@ TYPES = {
 
 N_PROMPT = 32
 """Rows of the batch: enough for the kernels that multiply matrices, which a single row does not reach."""
+
+CONFIG = DecoderConfig(
+    n_ctx=256, n_seq_max=1, n_batch=256, n_ubatch=256, n_threads=2, n_threads_batch=2, kv_unified=False
+)
 
 MIN_CORRELATION = {"F16": 0.999, "Q8_0": 0.99, "Q4_0": 0.6, "Q4_K": 0.6}
 """Logits of a quantised copy must still resemble those of the original; wrong kernels give noise."""
@@ -56,14 +61,15 @@ def quantize(source: Path, target: Path, ftype: int) -> None:
     lib = library.load()
     params = lib.llama_model_quantize_default_params()
     params.ftype, params.nthread, params.allow_requantize = ftype, 2, True
-    if lib.llama_model_quantize(str(source).encode(), str(target).encode(), library.pointer(params)) != 0:
-        raise LlamaHTTPError(f"cannot quantise {source}: {'; '.join(library.take_errors())}")
+    with library_log.telling_errors() as errors:
+        if lib.llama_model_quantize(os.fsencode(source), os.fsencode(target), pointer(params)) != 0:
+            raise LibraryError(f"cannot quantise {source}: {library_log.reason(errors)}")
 
 
 def logits(path: Path) -> NDArray[np.float32]:
     """Logits after a fixed prompt, computed as one batch and then a single row: float32[n_vocab]."""
     model = LlamaModel(path)
-    decoder = LlamaDecoder(model, DecoderConfig(256, 1, 256, 256, 2, 2, kv_unified=False))
+    decoder = LlamaDecoder(model, CONFIG)
     try:
         batch = decoder.batch
         batch.tokens[:N_PROMPT] = np.arange(N_PROMPT) * 7 % model.info.n_vocab

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes as c
+from typing import Any
 
 LOG_CALLBACK = c.CFUNCTYPE(None, c.c_int, c.c_char_p, c.c_void_p)
 """ggml_log_callback(level, text, user_data)"""
@@ -147,6 +148,11 @@ class ChainParams(c.Structure):
     """llama_sampler_chain_params"""
 
     _fields_ = [("no_perf", c.c_bool)]
+
+
+def pointer(struct: c.Structure) -> Any:
+    """A pointer to a struct, for functions that take one."""
+    return c.cast(c.pointer(struct), c.c_void_p)
 
 
 STRUCTS: dict[str, type[c.Structure]] = {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from llamahttp.binding import manifest
 from llamahttp.binding.decoder import DecoderConfig, LlamaDecoder
 from llamahttp.binding.model import LlamaModel
 
@@ -24,3 +27,16 @@ def make_decoder() -> Iterator[MakeDecoder]:
     yield make
     for decoder in opened:
         decoder.close()
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the library in use, its large files as links until a test replaces them."""
+    where = tmp_path / "lib"
+    where.mkdir()
+    for path in manifest.directory().iterdir():
+        if path.name == "manifest.json":
+            shutil.copy(path, where)
+        elif path.name.startswith("lib"):
+            (where / path.name).symlink_to(path.resolve())
+    return where

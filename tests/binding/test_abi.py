@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from llamahttp.binding import abi, library
+from llamahttp.binding import abi, manifest
 from llamahttp.errors import LibraryError
 
 
 @pytest.fixture(scope="session")
 def built() -> dict[str, dict[str, Any]]:
     """What the compiler made of the headers of the library in use."""
-    table: dict[str, dict[str, Any]] = library.read_manifest(library.directory())["abi"]
+    table: dict[str, dict[str, Any]] = manifest.read(manifest.directory())["abi"]
     return table
 
 
@@ -68,9 +68,9 @@ def test_a_library_of_another_version_is_one_error_that_names_both(
 ) -> None:
     other = copy.deepcopy(built)
     expected = change(other)
-    manifest = {"llama_cpp": {"version": "b9999", "source": "elsewhere"}, "abi": other}
+    other_build = {"llama_cpp": {"version": "b9999", "source": "elsewhere"}, "abi": other}
     with pytest.raises(LibraryError, match=expected) as caught:
-        library.check_abi(manifest)
+        manifest.check_abi(other_build)
     assert "libllama b9999 (elsewhere) does not match" in str(caught.value)
     assert "build_lib.sh" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -193,6 +193,16 @@ def test_a_token_outside_the_vocabulary_is_refused(llama: LlamaModel, make_decod
     prefill(decoder, text(10))
 
 
+def test_a_refusal_gives_its_own_reason_and_no_older_one(llama: LlamaModel, make_decoder: MakeDecoder) -> None:
+    decoder = make_decoder(llama)
+    with pytest.raises(BatchError, match="Invalid input batch: .*neither token ids nor embeddings"):
+        prefill(decoder, np.array([-1], np.int32))
+    prefill(decoder, text(10))
+    with pytest.raises(BatchError, match="Invalid input batch: ") as caught:
+        prefill(decoder, text(10), start=50)
+    assert "embeddings" not in str(caught.value)
+
+
 def test_closing_twice_and_closing_after_the_model(llama_gguf: object, make_decoder: MakeDecoder) -> None:
     model = LlamaModel(llama_gguf)  # type: ignore[arg-type]
     decoder = make_decoder(model)
