@@ -274,7 +274,7 @@ class Leak:
                 self._batch(host, server, f"{seed}/{n_done}", n, take, counts)
                 spent_s += time.perf_counter() - began
                 if host.knows("--slot-save-path"):
-                    self._slot_actions(server, take, counts)
+                    self._slot_actions(host, server, f"{seed}/{n_done}", take, counts)
                 busy = busy_after(server)
                 readings.append((n_done + n, rss_mib(server)))
                 host.tell(f"{n_done + n}/{self.n_requests} requests, RSS {readings[-1][1]:.0f} MiB")
@@ -321,9 +321,14 @@ class Leak:
         counts["failed" if fault else "ok"] += 1
         return True
 
-    def _slot_actions(self, server: Server, take: Take, counts: Counter[str]) -> None:
-        """Save every slot, restore it from the file, and erase every other one."""
+    def _slot_actions(self, host: Host, server: Server, seed: str, take: Take, counts: Counter[str]) -> None:
+        """Give every slot something to hold, save it, restore it from the file, and erase every other one."""
         for id_slot in range(self.n_clients):
+            prompt = random_tokens(f"{seed}/slot{id_slot}", self.n_prompt, host.n_vocab)
+            with Stage(server.address, host.timeout_s) as stage:
+                filling = stage.ask([completion(prompt, 1, stream=False, id_slot=id_slot)])
+                stage.finish(filling)
+            take.check(filling)
             actions = ["save", "restore", *(["erase"] if id_slot % 2 else [])]
             for action in actions:
                 status, body = act(server.address, id_slot, action, "slot.bin")

@@ -208,7 +208,7 @@ def hosts_of(
 
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, on_terminate)
+    before = signal.signal(signal.SIGTERM, on_terminate)
     try:
         return run(args)
     except (BenchError, OSError) as error:
@@ -217,6 +217,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from bench.figures import Spread
 from bench.report import interval, number, table
 
 N_FAULTS = 5  # kinds of faults that are shown of one contender
-FAULT_WIDTH = 150
+FAULT_WIDTH = 400  # of a server that died, the end of its log stands in the JSON
 
 
 def quantity(spread: Spread | None, measure: Measure) -> str:
@@ -95,7 +95,10 @@ def turn_median(rounds: list[list[dict[str, Any]]], i: int, when: str, key: str)
 
 
 def fault_lines(series: Series) -> list[str]:
-    shown = [f"! {series.name}: {n} x {fault[:FAULT_WIDTH]}" for fault, n in series.faults.most_common(N_FAULTS)]
+    shown = [
+        f"! {series.name}: {n} x {' '.join(fault.split())[:FAULT_WIDTH]}"
+        for fault, n in series.faults.most_common(N_FAULTS)
+    ]
     n_hidden = len(series.faults) - len(shown)
     return shown + ([f"! {series.name}: {n_hidden} more kinds of faults"] if n_hidden else [])
 

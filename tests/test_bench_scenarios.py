@@ -257,7 +257,8 @@ SMALL: dict[str, list[str]] = {
 @pytest.mark.parametrize("name", NAMES)
 def test_every_scenario_runs_on_our_server(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.json"
-    code = main([name, "--quick", "--alone", "--rounds", "1", "--json", str(out), *SMALL.get(name, [])])
+    limits = ["--start-timeout", "30", "--timeout", "60"]
+    code = main([name, "--quick", "--alone", "--rounds", "1", "--json", str(out), *limits, *SMALL.get(name, [])])
     document, printed = json.loads(out.read_text()), capsys.readouterr().out
     for case in document["cases"]:
         series = case["series"][0]
