@@ -45,6 +45,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("cache.cells", ""),
     ("queue", "threading call_soon_threadsafe"),
     ("abc", ""),
+    ("cache.archive", ""),
     ("cache.resident", ""),
     ("sampling", ""),
     ("slot", ""),

@@ -15,28 +15,17 @@ from numpy.typing import NDArray
 
 from ..abc import Decoder
 from ..task import CacheUse
+from .archive import BLOCK, Archive, Piece
 from .cells import CellLedger
 from .radix import RadixIndex, common_prefix
 from .sequence import NO_TOKENS, NOWHERE, Sequence
 from .snapshot import Checkpoint, Namespace, Snapshot
-from .store import Entry, Store
+from .store import Store
 
 log = logging.getLogger(__name__)
 
 MIN_SHARED = 32
 """Tokens below which waiting for another slot's prompt, or bringing them back from the store, does not pay."""
-
-BLOCK = 256
-"""Tokens that are stored in one piece, so that no step waits for more, and prompts that begin alike share pieces."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A stored snapshot that brings back positions [start, stop)."""
-
-    entry: Entry
-    start: int
-    stop: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +73,7 @@ class ResidentCache:
         # sequences    [0 ........ n_slots)[n_slots ... n)    scratch
         #              one a slot          cached             for pieces of memory: only where copies share cells
         has_scratch = decoder.can_cut and decoder.n_cells > 0 and decoder.n_seq_max > n_slots
-        self._scratch = decoder.n_seq_max - 1 if has_scratch else None
+        self._archive = Archive(decoder, store, decoder.n_seq_max - 1 if has_scratch else None)
         self.sequences = [Sequence(id_seq) for id_seq in range(decoder.n_seq_max - has_scratch)]
         self._cells = CellLedger(decoder.n_cells) if decoder.n_cells else None
         self._indexes: dict[Namespace, RadixIndex[int]] = {}
@@ -140,10 +129,10 @@ class ResidentCache:
         found = self._match_resident(namespace, tokens)
         if found.coming is not None or self._store.is_off:
             return found
-        pieces = self._match_stored(namespace, tokens, found.n_resident)
+        pieces = self._archive.find(namespace, tokens, found.n_resident)
         if not pieces or pieces[-1].stop < found.n_resident + MIN_SHARED:
             return found
-        is_loading = not all([self._store.load(piece.entry) for piece in pieces])
+        is_loading = not self._archive.load(pieces)
         if pieces[0].start == 0:  # a whole state replaces what is resident
             found = Match(n_common=found.n_common)
         return Match(found.source, found.n_resident, found.n_common, tuple(pieces), None, is_loading)
@@ -171,32 +160,6 @@ class ResidentCache:
             return n
         checkpoint = sequence.last_checkpoint(n)
         return checkpoint.n_tokens if checkpoint is not None else 0
-
-    def _match_stored(self, namespace: Namespace, tokens: NDArray[np.int32], n_resident: int) -> list[Piece]:
-        if self._scratch is not None:
-            return list(self._chain(namespace, tokens, n_resident))
-        if self._decoder.can_cut:
-            longest = self._store.longest(namespace, tokens)
-            return [Piece(longest[0], 0, longest[1])] if longest is not None else []
-        prefixes = self._store.prefixes(namespace, tokens)
-        return [Piece(prefixes[0][1], 0, prefixes[0][0])] if prefixes else []
-
-    def _chain(self, namespace: Namespace, tokens: NDArray[np.int32], n: int) -> Iterator[Piece]:
-        """Pieces that continue the first `n` tokens without a gap; of the last one perhaps only a part."""
-        entries = [entry for _, entry in self._store.prefixes(namespace, tokens)]
-        n_most, partial = self._store.deepest(namespace, tokens)
-        while True:
-            fitting = [entry for entry in entries if entry.start <= n < entry.n_tokens]
-            last = next((entry for entry in partial if entry.start <= n < n_most), None)
-            if fitting:
-                entry = max(fitting, key=lambda entry: entry.n_tokens)
-                yield Piece(entry, n, entry.n_tokens)
-                n = entry.n_tokens
-            elif last is not None:
-                yield Piece(last, n, n_most)
-                return
-            else:
-                return
 
     # --- taking
 
@@ -415,12 +378,12 @@ class ResidentCache:
         """Store one piece of one cached sequence."""
         sequence = self._next_to_store()
         if sequence is not None:
-            self._store_piece(sequence)
+            self._archive.store_piece(sequence)
 
     def save(self, sequence: Sequence) -> None:
         """Store all of a sequence that is not stored yet."""
         while not self._store.is_off and self._is_worth_storing(sequence):
-            self._store_piece(sequence)
+            self._archive.store_piece(sequence)
 
     def _next_to_store(self) -> Sequence | None:
         """The cached sequence that will be evicted next, if any has to be stored by now."""
@@ -439,66 +402,25 @@ class ResidentCache:
         is_whole = sequence.n_stored >= sequence.n_past
         return sequence.n_past >= MIN_SHARED and not is_whole and not sequence.is_refused
 
-    def _store_piece(self, sequence: Sequence) -> None:
-        """Store the next piece of a sequence: a block where copies share cells, else all of it."""
-        start, stop = 0, sequence.n_past
-        if self._scratch is not None:
-            start = sequence.n_stored // BLOCK * BLOCK
-            stop = min(start + BLOCK, sequence.n_past)
-        tokens = sequence.tokens[:stop]
-        if self._store.contains(sequence.namespace, tokens, start):
-            sequence.n_stored = stop
-            return
-        source = sequence.id if self._scratch is None else self._cut_out(sequence, start, stop)
-        if self._store.reserve(self._decoder.saved_size(source)):
-            state = self._decoder.save(source)
-            self._store.add(Snapshot(sequence.namespace, tokens, start, state, tuple(sequence.checkpoints)))
-            sequence.n_stored = stop
-        else:
-            sequence.is_refused = True
-        if self._scratch is not None:
-            self._decoder.remove(self._scratch, 0)
-
-    def _cut_out(self, sequence: Sequence, start: int, stop: int) -> int:
-        """Share positions [start, stop) of a sequence with the scratch one; returns its id."""
-        assert self._scratch is not None
-        self._decoder.copy(sequence.id, self._scratch)
-        self._decoder.remove(self._scratch, stop)
-        if start > 0:
-            self._decoder.remove(self._scratch, 0, start)
-        return self._scratch
-
     def _bring_back(self, sequence: Sequence, piece: Piece) -> int:
         """Fill a sequence up to `piece.stop`. Returns by how many tokens; 0 if it failed."""
-        snapshot = piece.entry.snapshot
-        if snapshot is None or sequence.n_past < piece.start:
-            return 0  # evicted meanwhile, or what comes before it failed
-        self._store.touch(piece.entry)
-        n = piece.stop - sequence.n_past
-        if self._scratch is not None:
-            return n if self._append_block(sequence, piece, snapshot.state) else 0
-        if not self._decoder.restore(sequence.id, snapshot.state):
-            self._clear(sequence)
-            return 0
-        self._shorten(sequence, 0)
-        self.grow(sequence, len(snapshot.tokens))
-        sequence.checkpoints = list(snapshot.checkpoints)
-        self._cut(sequence, piece.stop)
+        n_past = sequence.n_past
+        if n_past < piece.start:
+            return 0  # what comes before it failed
+        if self._archive.moves_blocks:
+            if not self._archive.append(piece, sequence):
+                return 0
+            self.grow(sequence, piece.stop - n_past)
+        else:
+            snapshot = self._archive.restore(piece, sequence)
+            self._shorten(sequence, 0)
+            if snapshot is None:
+                return 0
+            self.grow(sequence, len(snapshot.tokens))
+            sequence.checkpoints = list(snapshot.checkpoints)
+            self._cut(sequence, piece.stop)
         sequence.n_stored = sequence.n_past
-        return sequence.n_past
-
-    def _append_block(self, sequence: Sequence, piece: Piece, state: bytes) -> bool:
-        assert self._scratch is not None
-        if not self._decoder.restore(self._scratch, state):
-            return False
-        self._decoder.remove(self._scratch, piece.stop)
-        if piece.entry.start < sequence.n_past:
-            self._decoder.remove(self._scratch, 0, sequence.n_past)
-        self._decoder.append(self._scratch, sequence.id)
-        self._decoder.remove(self._scratch, 0)
-        self.grow(sequence, piece.stop - sequence.n_past)
-        sequence.n_stored = piece.stop
-        return True
+        return sequence.n_past - n_past
 
     # --- slot files
 

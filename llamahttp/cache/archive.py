@@ -1,0 +1,140 @@
+"""Archive: the memory of sequences on its way to the store and back. Engine thread only.
+
+Where copies share cells, memory moves in blocks: no step waits for more than one, and prompts that begin alike share
+those of their beginning. Elsewhere a sequence moves as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Pieces
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..abc import Decoder
+from .sequence import Sequence
+from .snapshot import Namespace, Snapshot
+from .store import Entry, Store
+
+BLOCK = 256
+"""Tokens of a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stored snapshot that brings back positions [start, stop)."""
+
+    entry: Entry
+    start: int
+    stop: int
+
+
+class Archive:
+    """Between a decoder and a store. What it does to memory, its caller books."""
+
+    def __init__(self, decoder: Decoder, store: Store, scratch: int | None) -> None:
+        """`scratch`: a sequence of the decoder for blocks on their way; None moves whole sequences."""
+        self._decoder = decoder
+        self._store = store
+        self._scratch = scratch
+
+    @property
+    def moves_blocks(self) -> bool:
+        return self._scratch is not None
+
+    # --- finding
+
+    def find(self, namespace: Namespace, tokens: NDArray[np.int32], n_resident: int) -> list[Piece]:
+        """What continues the first `n_resident` tokens without a gap, or one state that replaces them."""
+        if self._scratch is not None:
+            return list(self._chain(namespace, tokens, n_resident))
+        if self._decoder.can_cut:
+            longest = self._store.longest(namespace, tokens)
+            return [Piece(longest[0], 0, longest[1])] if longest is not None else []
+        prefixes = self._store.prefixes(namespace, tokens)
+        return [Piece(prefixes[0][1], 0, prefixes[0][0])] if prefixes else []
+
+    def _chain(self, namespace: Namespace, tokens: NDArray[np.int32], n: int) -> Iterator[Piece]:
+        """Pieces that continue the first `n` tokens without a gap; of the last one perhaps only a part."""
+        entries = [entry for _, entry in self._store.prefixes(namespace, tokens)]
+        n_most, partial = self._store.deepest(namespace, tokens)
+        while True:
+            fitting = [entry for entry in entries if entry.start <= n < entry.n_tokens]
+            last = next((entry for entry in partial if entry.start <= n < n_most), None)
+            if fitting:
+                entry = max(fitting, key=lambda entry: entry.n_tokens)
+                yield Piece(entry, n, entry.n_tokens)
+                n = entry.n_tokens
+            elif last is not None:
+                yield Piece(last, n, n_most)
+                return
+            else:
+                return
+
+    def load(self, pieces: Pieces[Piece]) -> bool:
+        """Whether all are in RAM; what is not is being read."""
+        return all([self._store.load(piece.entry) for piece in pieces])
+
+    # --- to the store
+
+    def store_piece(self, sequence: Sequence) -> None:
+        """Store the next piece of a sequence: a block where copies share cells, else all of it."""
+        start, stop = 0, sequence.n_past
+        if self._scratch is not None:
+            start = sequence.n_stored // BLOCK * BLOCK
+            stop = min(start + BLOCK, sequence.n_past)
+        tokens = sequence.tokens[:stop]
+        if self._store.contains(sequence.namespace, tokens, start):
+            sequence.n_stored = stop
+            return
+        source = sequence.id if self._scratch is None else self._cut_out(sequence, start, stop)
+        if self._store.reserve(self._decoder.saved_size(source)):
+            state = self._decoder.save(source)
+            self._store.add(Snapshot(sequence.namespace, tokens, start, state, tuple(sequence.checkpoints)))
+            sequence.n_stored = stop
+        else:
+            sequence.is_refused = True
+        if self._scratch is not None:
+            self._decoder.remove(self._scratch, 0)
+
+    def _cut_out(self, sequence: Sequence, start: int, stop: int) -> int:
+        """Share positions [start, stop) of a sequence with the scratch one; returns its id."""
+        assert self._scratch is not None
+        self._decoder.copy(sequence.id, self._scratch)
+        self._decoder.remove(self._scratch, stop)
+        if start > 0:
+            self._decoder.remove(self._scratch, 0, start)
+        return self._scratch
+
+    # --- and back
+
+    def append(self, piece: Piece, sequence: Sequence) -> bool:
+        """Add the cells of a block to a sequence that holds all tokens before `piece.start`."""
+        assert self._scratch is not None, "there are no blocks"
+        snapshot = self._fetch(piece)
+        if snapshot is None or not self._decoder.restore(self._scratch, snapshot.state):
+            return False
+        # block       [entry.start ............ entry.n_tokens)
+        # wanted              [n_past ... stop)
+        self._decoder.remove(self._scratch, piece.stop)
+        if piece.entry.start < sequence.n_past:
+            self._decoder.remove(self._scratch, 0, sequence.n_past)
+        self._decoder.append(self._scratch, sequence.id)
+        self._decoder.remove(self._scratch, 0)
+        return True
+
+    def restore(self, piece: Piece, sequence: Sequence) -> Snapshot | None:
+        """Make the memory of a sequence that of a whole snapshot. None if that failed; it is empty then."""
+        snapshot = self._fetch(piece)
+        if snapshot is not None and self._decoder.restore(sequence.id, snapshot.state):
+            return snapshot
+        self._decoder.remove(sequence.id, 0)
+        return None
+
+    def _fetch(self, piece: Piece) -> Snapshot | None:
+        """What was stored, if it is still there."""
+        snapshot = piece.entry.snapshot
+        self._store.touch(piece.entry)
+        return snapshot
