@@ -11,15 +11,15 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .abc import BatchError, Decoder, SamplerFactory, Vocab
-from .cache.resident import NOTHING, Match, ResidentCache
+from .batch import BatchWriter
+from .cache.resident import ResidentCache
 from .cache.store import Store
 from .errors import EngineError, InvalidRequest, LlamaHTTPError, ModelError, Unavailable
+from .placement import Placement
 from .queue import (
     Ask,
     Cancel,
@@ -39,7 +39,6 @@ from .sampling import NO_TOKEN
 from .schedule import Pace, PromptPart, Rotation, WaitingPrompt, plan_prompts
 from .slot import Slot
 from .task import (
-    CacheUse,
     EngineSnapshot,
     EngineStats,
     Failure,
@@ -55,12 +54,6 @@ log = logging.getLogger(__name__)
 
 MAX_FAILED_STEPS = 3
 """Unexpected exceptions in a row after which the engine gives up and says so."""
-
-HEADROOM = 64
-"""Cells that each running task can still take before a further one is admitted to a crowded pool."""
-
-LAST_TURN = 64
-"""A checkpoint this near the end of a prompt makes one at its very end superfluous."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +98,12 @@ class ServerContext:
         self._on_rebuild = on_rebuild
         self._slots = [Slot(id_slot, config.n_ctx_slot) for id_slot in range(config.n_slots)]
         self._running: dict[ResultStream, Slot] = {}
-        self._is_short = False  # a decode found no cells although there should have been some; nobody joins meanwhile
         self._suspects: dict[Slot, int] = {}  # after a failed decode: who may be to blame, and how far each had come
         self._inbox: deque[Message] = deque()
         self._actions: list[Ask] = []  # on slots that are busy
         self._deliveries: list[Delivery] = []
-        self._rows_of: tuple[int, ...] = ()  # the sequences whose rows stand in the batch from the step before
+        self._placement = Placement(decoder, cache, self._slots, config.checkpoint_min_step)
+        self._rows = BatchWriter(decoder.batch, self._slots)
         self._pace = Pace(config.target_step_ms, decoder.n_batch, decoder.n_ubatch)
         self._rotation = Rotation()
         self._adapters: tuple[tuple[int, float], ...] = ()
@@ -172,7 +165,8 @@ class ServerContext:
     def step(self) -> None:
         """Take what has come in, then plan, decode and apply once. Blocks while there is nothing to do."""
         self._receive()
-        self._place_waiting()
+        for slot in self._placement.place_waiting(self._running.values()):
+            self._note_use(slot)
         generating, parts = self._plan()
         if generating or parts:
             if self._decode(generating, parts):
@@ -288,79 +282,6 @@ class ServerContext:
                     self._cache.forget(sequence)
                 return n
 
-    # --- places in memory
-
-    def _place_waiting(self) -> None:
-        """Give waiting tasks their sequences, in the order of their rank, as far as there is room."""
-        waiting = [slot for slot in self._running.values() if slot.state is SlotState.WAITING]
-        for slot in sorted(waiting, key=lambda slot: slot.rank):
-            found = self._find(slot)
-            slot.is_loading = found.is_loading
-            if found.coming is not None:
-                self._wait_for(found)
-            elif not found.is_loading:
-                if not self._admit(slot, found):
-                    return  # what comes later must not slip past it again and again
-                self._place(slot, found)
-
-    def _find(self, slot: Slot) -> Match:
-        if not slot.task.cache_prompt:
-            return NOTHING
-        # the last token is always computed: its logits give the next one
-        return self._cache.match(slot.namespace, slot.tokens[: slot.n_tokens - 1])
-
-    def _wait_for(self, found: Match) -> None:
-        """Another slot computes what this one needs; where memory cannot be cut, it has to stop there."""
-        if self._decoder.can_cut or found.coming is None:
-            return
-        other = self._slots[found.coming.id_slot]
-        if found.n_common not in other.marks:
-            other.marks = sorted({*other.marks, found.n_common})
-
-    def _admit(self, slot: Slot, found: Match) -> bool:
-        """Whether the pool of cells has room for a task, and for those that run to go on for a while."""
-        active = [other for other in self._running.values() if other.is_active]
-        keep = () if found.source is None else (found.source,)
-        n_new = slot.n_tokens - found.n_resident + 1
-        if self._is_short and active:
-            return False
-        has_room = self._cache.make_room(n_new + sum(_headroom(other) for other in active), keep)
-        return has_room or not active
-
-    def _place(self, slot: Slot, found: Match) -> None:
-        taken = self._cache.take(found, slot.namespace, slot.tokens, slot.n_tokens, slot.id, slot.task.n_cache_reuse)
-        use = replace(taken.use, miss=_miss(slot, found, taken.sequence.n_past))
-        slot.place(taken.sequence, use)
-        slot.marks = self._marks(slot, found)
-        if slot.n_preempted == 0:
-            self._count_use(use)
-            n_cached = use.n_cached
-            log.info("slot %d | task %d | prompt %d tokens, %d cached", slot.id, slot.id_task, slot.n_prompt, n_cached)
-        else:
-            log.info("slot %d | task %d | resumed, %d tokens to compute", slot.id, slot.id_task, slot.n_left)
-
-    def _marks(self, slot: Slot, found: Match) -> list[int]:
-        """Where to take checkpoints, for memory that cannot be cut anywhere."""
-        if self._decoder.can_cut:
-            return []
-        last, n_step = slot.n_tokens - 1, self._config.checkpoint_min_step
-        marks = {*slot.task.turns, *range(n_step, last, n_step)}
-        marks.add(found.n_common)  # prompts have differed there before
-        if not any(max(0, last - LAST_TURN) < mark <= last for mark in marks):
-            marks.add(last)
-        return sorted(mark for mark in marks if slot.n_past < mark <= last)
-
-    def _preempt(self, slot: Slot) -> None:
-        """Take a task's place in memory from it; it goes on when there is room again."""
-        log.info("slot %d | task %d | preempted at %d tokens", slot.id, slot.id_task, slot.n_past)
-        sequence = slot.sequence
-        slot.preempt()
-        if sequence is not None:
-            self._cache.release(sequence)
-            self._cache.save(sequence)
-            self._cache.forget(sequence)
-        self._count(n_preempted=1)
-
     # --- plan
 
     def _plan(self) -> tuple[list[Slot], list[PromptPart]]:
@@ -395,7 +316,8 @@ class ServerContext:
         active = [slot for slot in self._running.values() if slot.is_active]
         if len(active) < 2:
             return False
-        self._preempt(max(active, key=lambda slot: slot.rank))
+        self._placement.preempt(max(active, key=lambda slot: slot.rank))
+        self._count(n_preempted=1)
         return True
 
     def _prompt_budget(self, n_generating: int, n_left: int) -> int:
@@ -409,12 +331,11 @@ class ServerContext:
 
     def _decode(self, generating: Sequence[Slot], parts: Sequence[PromptPart]) -> bool:
         """Compute the step. False if it could not be; then the slots concerned have been dealt with."""
-        n_rows = self._fill(generating, parts)
+        n_rows = self._rows.fill(generating, parts)
         began = time.perf_counter()
         try:
             self._decoder.decode(n_rows)
         except BatchError as error:
-            self._rows_of = ()
             self._survive(error, [*generating, *(self._slots[part.id_slot] for part in parts)])
             return False
         ms = 1e3 * (time.perf_counter() - began)
@@ -422,39 +343,10 @@ class ServerContext:
         self._count(n_steps=1, n_rows=n_rows, decode_ms=ms, n_busy_slots=len(generating) + len(parts))
         return True
 
-    def _fill(self, generating: Sequence[Slot], parts: Sequence[PromptPart]) -> int:
-        """Write the batch: a row for each generating slot, then the parts of prompts. Returns the number of rows."""
-        batch, n = self._decoder.batch, len(generating)
-        # rows of generating slots: [0 .. n), then one range a prompt part
-        sequences = [slot.sequence for slot in generating if slot.sequence is not None]
-        batch.tokens[:n] = [slot.last_token for slot in generating]
-        batch.positions[:n] = [sequence.n_past for sequence in sequences]
-        ids = tuple(sequence.id for sequence in sequences)
-        if ids != self._rows_of:
-            batch.outputs[:n] = 1
-            for row, id_seq in enumerate(ids):
-                batch.set_sequence(row, row + 1, id_seq)
-        for part in parts:
-            n = self._fill_part(part, n)
-        self._rows_of = () if parts else ids
-        return n
-
-    def _fill_part(self, part: PromptPart, start: int) -> int:
-        """Write a part of a prompt into rows [start, stop); returns `stop`."""
-        batch, slot, stop = self._decoder.batch, self._slots[part.id_slot], start + part.n_take
-        assert slot.sequence is not None, "a slot without a place in memory was planned"
-        n_past = slot.n_past
-        batch.tokens[start:stop] = slot.tokens[n_past : n_past + part.n_take]
-        batch.positions[start:stop] = np.arange(n_past, n_past + part.n_take)
-        batch.outputs[start:stop] = 0
-        batch.outputs[stop - 1] = part.is_last and slot.wants_tokens
-        batch.set_sequence(start, stop, slot.sequence.id)
-        return stop
-
     def _survive(self, error: BatchError, in_batch: Sequence[Slot]) -> None:
         """After a failed decode: make room if that is what is missing, else find the one request to blame."""
         if error.no_cells:
-            self._is_short = True
+            self._placement.is_short = True
             if not self._cache.evict_one() and not self._preempt_youngest():
                 self._fail(in_batch[0], EngineError(str(error)))
             return
@@ -613,7 +505,7 @@ class ServerContext:
         assert slot.stream is not None
         del self._running[slot.stream]
         self._suspects.pop(slot, None)
-        self._is_short = False
+        self._placement.is_short = False
         if slot.sequence is not None:
             self._cache.release(slot.sequence)
             if slot.is_truncated:  # its memory has seen more than its tokens tell
@@ -632,9 +524,12 @@ class ServerContext:
         for name, value in values.items():
             self._counts[name] += value
 
-    def _count_use(self, use: CacheUse) -> None:
-        self._count(n_cached_resident=use.resident, n_cached_ram=use.ram, n_cached_disk=use.disk)
-        self._misses[use.miss] += 1
+    def _note_use(self, slot: Slot) -> None:
+        """Count what a new task did not have to compute, and why not more."""
+        if slot.n_preempted == 0:
+            use = slot.use
+            self._count(n_cached_resident=use.resident, n_cached_ram=use.ram, n_cached_disk=use.disk)
+            self._misses[use.miss] += 1
 
     def _snapshot(self) -> EngineSnapshot:
         cache, store = self._cache, self._store
@@ -651,26 +546,6 @@ class ServerContext:
         return EngineSnapshot(tuple(slot.snapshot() for slot in self._slots), self._queue.n_waiting, stats)
 
 
-def _headroom(slot: Slot) -> int:
-    """Cells that a running task will take before long."""
-    n_predict = slot.task.n_predict
-    n_more = HEADROOM if n_predict < 0 else min(HEADROOM, n_predict - slot.n_predicted)
-    return slot.n_left + n_more
-
-
 def _waiting_prompt(slot: Slot) -> WaitingPrompt:
     n_to_mark = slot.marks[0] - slot.n_past if slot.marks else None
     return WaitingPrompt(slot.id, slot.n_left, n_to_mark, slot.n_passed, slot.task.priority)
-
-
-def _miss(slot: Slot, found: Match, n_past: int) -> Miss:
-    """Why a task that was given a sequence of `n_past` tokens has to compute the others."""
-    if n_past >= slot.n_tokens - 1:
-        return Miss.NONE
-    if not slot.task.cache_prompt:
-        return Miss.OFF
-    if n_past < found.n_found:
-        return Miss.STORAGE
-    if n_past < found.n_common:
-        return Miss.CHECKPOINT
-    return Miss.DIVERGED if n_past else Miss.NEW

@@ -262,9 +262,12 @@ async def test_a_full_cache_forgets_idle_conversations_first() -> None:
 async def test_a_full_cache_preempts_the_youngest_and_nobody_fails() -> None:
     decoder = FakeDecoder(n_ctx=300)
     async with fake_engine(decoder) as engine:
+        decoder.gate.clear()  # both begin together
         old = asyncio.create_task(collect(engine, CompletionTask(prompt("o" * 100), n_predict=90)))
-        await until_generating(engine, 1)
-        tokens, end = await collect(engine, CompletionTask(prompt("y" * 100), n_predict=150))
+        young = asyncio.create_task(collect(engine, CompletionTask(prompt("y" * 100), n_predict=150)))
+        await asyncio.sleep(0.01)
+        decoder.gate.set()
+        tokens, end = await young
         assert tokens == continuation(prompt("y" * 100), 150)
         assert end.timings.n_predicted == 150
         assert (await old)[0] == continuation(prompt("o" * 100), 90)
@@ -304,12 +307,15 @@ async def test_an_urgent_task_overtakes_those_that_wait() -> None:
 async def test_the_least_urgent_is_preempted_first() -> None:
     decoder = FakeDecoder(n_ctx=300)
     async with fake_engine(decoder) as engine:
+        decoder.gate.clear()  # both begin together
         low = asyncio.create_task(collect(engine, CompletionTask(prompt("l" * 100), n_predict=90, priority=1)))
-        await until_generating(engine, 1)
-        tokens, _ = await collect(engine, CompletionTask(prompt("u" * 100), n_predict=100))
-        assert tokens == continuation(prompt("u" * 100), 100)
-        assert (await engine.snapshot()).slots[0].n_preempted >= 1 or low.done()
+        usual = asyncio.create_task(collect(engine, CompletionTask(prompt("u" * 100), n_predict=110)))
+        await asyncio.sleep(0.01)
+        decoder.gate.set()
+        assert (await usual)[0] == continuation(prompt("u" * 100), 110)
+        assert not low.done()
         assert (await low)[0] == continuation(prompt("l" * 100), 90)
+        assert (await engine.snapshot()).stats.n_preempted >= 1
 
 
 async def test_a_task_that_waits_too_long_for_a_slot_is_refused() -> None:

@@ -50,6 +50,8 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("sampling", ""),
     ("slot", ""),
     ("schedule", ""),
+    ("batch", ""),
+    ("placement", ""),
     ("context", "threading"),
     ("binding", ""),
     ("binding.structs", "ctypes"),

@@ -1,0 +1,127 @@
+"""Placement: tasks get their places in memory, wait for them, and lose them. Engine thread only.
+
+A task that was launched waits until the cache has been asked what there is of its tokens: for a prefix that another
+slot is computing, for the disk, or for cells. One that is preempted comes back here with all that it knows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import replace
+
+from .abc import Decoder
+from .cache.resident import NOTHING, Match, ResidentCache
+from .slot import Slot
+from .task import Miss, SlotState
+
+log = logging.getLogger(__name__)
+
+HEADROOM = 64
+"""Cells that each running task can still take before a further one is admitted to a crowded pool."""
+
+LAST_TURN = 64
+"""A checkpoint this near the end of a prompt makes one at its very end superfluous."""
+
+
+class Placement:
+    """Decides over the sequences of a cache; the slots are its caller's."""
+
+    def __init__(self, decoder: Decoder, cache: ResidentCache, slots: list[Slot], checkpoint_min_step: int) -> None:
+        self._decoder = decoder
+        self._cache = cache
+        self._slots = slots
+        self._checkpoint_min_step = checkpoint_min_step
+        self.is_short = False
+        """A decode found no cells although there should have been some: nobody joins until a task has ended."""
+
+    def place_waiting(self, running: Collection[Slot]) -> list[Slot]:
+        """Give waiting tasks their sequences, by rank and as far as there is room. Returns those that got one."""
+        placed: list[Slot] = []
+        waiting = [slot for slot in running if slot.state is SlotState.WAITING]
+        for slot in sorted(waiting, key=lambda slot: slot.rank):
+            found = self._find(slot)
+            slot.is_loading = found.is_loading
+            if found.coming is not None:
+                self._wait_for(found)
+            elif not found.is_loading:
+                if not self._admit(slot, found, [other for other in running if other.is_active]):
+                    break  # what comes later must not slip past it again and again
+                self._place(slot, found)
+                placed.append(slot)
+        return placed
+
+    def _find(self, slot: Slot) -> Match:
+        if not slot.task.cache_prompt:
+            return NOTHING
+        # the last token is always computed: its logits give the next one
+        return self._cache.match(slot.namespace, slot.tokens[: slot.n_tokens - 1])
+
+    def _wait_for(self, found: Match) -> None:
+        """Another slot computes what this one needs; where memory cannot be cut, it has to stop there."""
+        if self._decoder.can_cut or found.coming is None:
+            return
+        other = self._slots[found.coming.id_slot]
+        if found.n_common not in other.marks:
+            other.marks = sorted({*other.marks, found.n_common})
+
+    def _admit(self, slot: Slot, found: Match, active: Collection[Slot]) -> bool:
+        """Whether the pool of cells has room for a task, and for those that run to go on for a while."""
+        if self.is_short and active:
+            return False
+        keep = () if found.source is None else (found.source,)
+        n_new = slot.n_tokens - found.n_resident + 1
+        has_room = self._cache.make_room(n_new + sum(_headroom(other) for other in active), keep)
+        return has_room or not active
+
+    def _place(self, slot: Slot, found: Match) -> None:
+        taken = self._cache.take(found, slot.namespace, slot.tokens, slot.n_tokens, slot.id, slot.task.n_cache_reuse)
+        use = replace(taken.use, miss=_miss(slot, found, taken.sequence.n_past))
+        slot.place(taken.sequence, use)
+        slot.marks = self._marks(slot, found)
+        if slot.n_preempted == 0:
+            n_cached = use.n_cached
+            log.info("slot %d | task %d | prompt %d tokens, %d cached", slot.id, slot.id_task, slot.n_prompt, n_cached)
+        else:
+            log.info("slot %d | task %d | resumed, %d tokens to compute", slot.id, slot.id_task, slot.n_left)
+
+    def _marks(self, slot: Slot, found: Match) -> list[int]:
+        """Where to take checkpoints, for memory that cannot be cut anywhere."""
+        if self._decoder.can_cut:
+            return []
+        last, n_step = slot.n_tokens - 1, self._checkpoint_min_step
+        # turns, steps, and where prompts have differed before
+        marks = {*slot.task.turns, *range(n_step, last, n_step), found.n_common}
+        if not any(max(0, last - LAST_TURN) < mark <= last for mark in marks):
+            marks.add(last)
+        return sorted(mark for mark in marks if slot.n_past < mark <= last)
+
+    def preempt(self, slot: Slot) -> None:
+        """Take a task's place in memory from it; it goes on when there is room again."""
+        log.info("slot %d | task %d | preempted at %d tokens", slot.id, slot.id_task, slot.n_past)
+        sequence = slot.sequence
+        slot.preempt()
+        if sequence is not None:
+            self._cache.release(sequence)
+            self._cache.save(sequence)
+            self._cache.forget(sequence)
+
+
+def _headroom(slot: Slot) -> int:
+    """Cells that a running task will take before long."""
+    n_predict = slot.task.n_predict
+    n_more = HEADROOM if n_predict < 0 else min(HEADROOM, n_predict - slot.n_predicted)
+    return slot.n_left + n_more
+
+
+def _miss(slot: Slot, found: Match, n_past: int) -> Miss:
+    """Why a task that was given a sequence of `n_past` tokens has to compute the others."""
+    if n_past >= slot.n_tokens - 1:
+        return Miss.NONE
+    if not slot.task.cache_prompt:
+        return Miss.OFF
+    if n_past < found.n_found:
+        return Miss.STORAGE
+    if n_past < found.n_common:
+        return Miss.CHECKPOINT
+    return Miss.DIVERGED if n_past else Miss.NEW
