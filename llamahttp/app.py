@@ -83,6 +83,7 @@ async def _load(state: ServerState, open_engine: OpenEngine) -> None:
 
 async def _stop(app: web.Application) -> None:
     app[LOADING].cancel()
+    await asyncio.wait({app[LOADING]}, timeout=CLOSE_S)  # an engine that is warming up is closed there
     engine = app[STATE].engine
     if engine is None:
         return

@@ -9,6 +9,10 @@ DEMO_MODEL = Path(__file__).parent / "assets" / "demo.gguf"
 """The model served when none is named."""
 
 
+N_SLOTS_MAX = 256
+"""LLAMA_MAX_SEQ: sequences that a context can tell apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """What the engine needs to load a model. Names and defaults are llama-server's."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -31,17 +30,12 @@ from .cache.disk import DiskTier
 from .cache.resident import ResidentCache
 from .cache.snapshot import read_snapshot, write_snapshot
 from .cache.store import Store
-from .config import EngineConfig
+from .config import N_SLOTS_MAX, EngineConfig
 from .context import ContextConfig, ServerContext
-from .errors import ContextExceeded, EngineError, InvalidRequest, ModelError, Unavailable
+from .errors import ContextExceeded, EngineError, InvalidRequest, ModelError, StartupError, Unavailable
 from .queue import EraseSlot, Loaded, RestoreSlot, ResultStream, SaveSlot, SlotAction, TaskQueue
 from .task import CompletionTask, EngineSnapshot, Finished, SamplingParams, Tokens
 from .text import TextAssembler
-
-log = logging.getLogger(__name__)
-
-MAX_SLOTS = 256
-"""LLAMA_MAX_SEQ: sequences that a context can tell apart."""
 
 N_SPARE = 9
 """Sequences of a unified cache that keep prompts for which there is no slot; one of them moves pieces of memory."""
@@ -66,7 +60,11 @@ class SlotFile:
 
 
 class Engine:
-    """An open model with its slots. Make it with `open`, or from parts for tests; end it with `close`."""
+    """An open model with its slots. Make it with `open`, or from parts for tests; end it with `close`.
+
+    The first `open` of a process loads libllama, which leaves a mark on the program around it: the environment variable
+    GOMP_SPINCOUNT is set, unless it or OMP_WAIT_POLICY is, so that threads of OpenMP that wait soon sleep.
+    """
 
     def __init__(
         self,
@@ -132,19 +130,25 @@ class Engine:
 
     @classmethod
     async def open(cls, config: EngineConfig, on_progress: Callable[[float], None] | None = None) -> Engine:
-        """Load the model. Raises LibraryError or ModelError; `on_progress` gets 0..1 on another thread."""
-        model, decoder, n_slots = await asyncio.to_thread(_load, config, on_progress)
-        engine = cls(
-            config,
-            model.info,
-            model.vocab,
-            decoder,
-            LlamaSamplerFactory(model.vocab),
-            n_slots=n_slots,
-            library_version=manifest.version(library.load().manifest),
-            compute=devices.describe_compute(config.n_gpu_layers),
-            close_model=model.close,
-        )
+        """Load the model. Raises StartupError; `on_progress` gets 0..1 on another thread. Whoever is cancelled here
+        leaves nothing behind: what is still being loaded then ends at its next progress."""
+        loading = _Loading(config, on_progress)
+        try:
+            model, decoder, n_slots = await asyncio.to_thread(loading.run)
+            engine = cls(
+                config,
+                model.info,
+                model.vocab,
+                decoder,
+                LlamaSamplerFactory(model.vocab),
+                n_slots=n_slots,
+                library_version=manifest.version(library.load().manifest),
+                compute=devices.describe_compute(config.n_gpu_layers),
+                close_model=model.close,
+            )
+        except BaseException:
+            loading.give_up()
+            raise
         await engine.wait_until_warm()
         return engine
 
@@ -166,12 +170,16 @@ class Engine:
         self._close_model()
 
     async def wait_until_warm(self) -> None:
-        """Return once the engine takes requests. Raises ModelError, and closes, if the model cannot be computed."""
-        with contextlib.suppress(Unavailable):
-            await self.snapshot()
-        if self.failed is not None:
-            await self.close()
-            raise ModelError(f"{self.config.model}: {self.failed}")
+        """Return once the engine takes requests. Raises ModelError if the model cannot be computed. Closes the engine
+        unless it returns."""
+        try:
+            with contextlib.suppress(Unavailable):
+                await self.snapshot()
+            if self.failed is not None:
+                raise ModelError(f"{self.config.model}: {self.failed}")
+        except BaseException:
+            await asyncio.shield(self.close())
+            raise
 
     def _fail(self, error: EngineError) -> None:
         self.failed = error
@@ -293,37 +301,78 @@ class Engine:
         return self.vocab.detokenize(ids.astype(np.int32), special=special).decode(errors="replace")
 
 
-def _load(config: EngineConfig, on_progress: Callable[[float], None] | None) -> tuple[LlamaModel, LlamaDecoder, int]:
-    """Open the model and its context; on another thread, since it takes seconds."""
-    portability.check_cpu()
-    model = LlamaModel(config.model, n_gpu_layers=config.n_gpu_layers, on_progress=on_progress)
-    try:
+class _GivenUp(Exception):
+    """Nobody waits for the model any more."""
+
+
+class _Loading:
+    """A model and its context, opened on another thread since it takes seconds, and given up from the event loop.
+
+    Both sides may be at it at once. Each first says what it did (opened something, gave up) and then looks at what the
+    other said, so that one of them closes what was opened; taking it from the list makes it only one.
+    """
+
+    def __init__(self, config: EngineConfig, on_progress: Callable[[float], None] | None) -> None:
+        self._config = config
+        self._on_progress = on_progress
+        self._opened: list[LlamaModel | LlamaDecoder] = []
+        self._is_given_up = False
+
+    def run(self) -> tuple[LlamaModel, LlamaDecoder, int]:
+        """Open both; the number of slots is the third. Raises StartupError; closes what it opened if it raises."""
+        try:
+            return self._run()
+        except BaseException:
+            self._close()
+            raise
+
+    def _run(self) -> tuple[LlamaModel, LlamaDecoder, int]:
+        config = self._config
+        portability.check_cpu()
+        model = LlamaModel(config.model, n_gpu_layers=config.n_gpu_layers, on_progress=self._go_on)
+        self._opened.append(model)
         if not model.generates:
             raise ModelError(f"{config.model} is not a decoder-only model: it cannot continue text")
         n_slots, sizes = decide_sizes(config, model.info.n_ctx_train, n_spare=N_SPARE if model.only_attends else 0)
+        self._go_on()
         decoder = LlamaDecoder(model, sizes)
-    except BaseException:
-        model.close()
-        raise
-    return model, decoder, n_slots
+        self._opened.append(decoder)
+        self._go_on()
+        return model, decoder, n_slots
+
+    def _go_on(self, done: float | None = None) -> None:
+        if self._is_given_up:
+            raise _GivenUp
+        if done is not None and self._on_progress is not None:
+            self._on_progress(done)
+
+    def give_up(self) -> None:
+        """Close what is open, and let what is not open yet end early. Safe after the end."""
+        self._is_given_up = True
+        self._close()
+
+    def _close(self) -> None:
+        with contextlib.suppress(IndexError):  # of the list: it is empty
+            while True:
+                self._opened.pop().close()
 
 
 def decide_sizes(config: EngineConfig, n_ctx_train: int, n_spare: int = 0) -> tuple[int, DecoderConfig]:
-    """Slots and the context's sizes, as llama-server decides them: (n_slots, sizes).
+    """Slots and the context's sizes, as llama-server decides them: (n_slots, sizes). Raises StartupError.
 
     `n_spare`: sequences beside those of the slots, for cached prompts, where a unified cache makes them free.
     """
     automatic = config.n_parallel < 0
     n_slots = 4 if automatic else config.n_parallel
     unified = automatic if config.kv_unified is None else config.kv_unified
-    if not 1 <= n_slots <= MAX_SLOTS:
-        raise InvalidRequest(f"--parallel must be between 1 and {MAX_SLOTS}, but got {n_slots}")
+    if not 1 <= n_slots <= N_SLOTS_MAX:
+        raise StartupError(f"n_parallel must be between 1 and {N_SLOTS_MAX}, but got {n_slots}")
     n_ctx = _round_up(config.n_ctx or n_ctx_train, 256)
     n_batch = min(config.n_batch, n_ctx)
     n_threads = config.n_threads if config.n_threads > 0 else cpu.physical_cores()
     sizes = DecoderConfig(
         n_ctx=n_ctx,
-        n_seq_max=min(n_slots + n_spare, MAX_SLOTS) if unified else n_slots,
+        n_seq_max=min(n_slots + n_spare, N_SLOTS_MAX) if unified else n_slots,
         n_batch=max(n_batch, n_slots),
         n_ubatch=min(config.n_ubatch, n_batch),
         n_threads=n_threads,

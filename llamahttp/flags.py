@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import EngineConfig, LogConfig, ServerConfig
+from .config import N_SLOTS_MAX, EngineConfig, LogConfig, ServerConfig
 from .errors import StartupError
 
 INT_MAX = 2**31 - 1
 FLOAT32_MAX = 3.4028234663852886e38
 N_THREADS_MAX = 512
 """GGML_MAX_N_THREADS"""
-N_SLOTS_MAX = 256
-"""LLAMA_MAX_SEQ"""
 
 
 class UsageError(StartupError):
