@@ -27,8 +27,9 @@ from .api.state import STATE, ServerState
 from .chat_template import CHATML, ChatTemplate
 from .config import EngineConfig, ServerConfig
 from .connection import Connection
-from .engine import Engine, decide_sizes
+from .engine import Engine
 from .errors import LlamaHTTPError, StartupError
+from .loading import decide_sizes
 from .log import OUTPUT, in_background
 from .version import __version__
 

@@ -168,12 +168,11 @@ class ServerContext:
         for slot in self._placement.place_waiting(self._running.values()):
             self._note_use(slot)
         generating, parts = self._plan()
-        if generating or parts:
-            if self._decode(generating, parts):
-                self._apply(generating, parts)
-        elif self._cache.wants_to_store:
-            self._cache.store_some()
+        if (generating or parts) and self._decode(generating, parts):
+            self._apply(generating, parts)
         self._deliver()
+        if self._cache.is_crowded or not (generating or parts):
+            self._cache.store_some()  # a piece a step, so that making room does not have to wait for it
 
     def _end(self) -> None:
         stopping = Unavailable("the server is stopping")

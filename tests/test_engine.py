@@ -15,8 +15,8 @@ from llamahttp import Engine, EngineConfig, SamplingParams
 from llamahttp.binding.decoder import LlamaDecoder
 from llamahttp.binding.model import LlamaModel
 from llamahttp.config import N_SLOTS_MAX
-from llamahttp.engine import decide_sizes
 from llamahttp.errors import InvalidRequest, ModelError, StartupError, Unavailable
+from llamahttp.loading import decide_sizes
 
 GREEDY = SamplingParams(temperature=0)
 

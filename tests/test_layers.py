@@ -69,8 +69,10 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.mtmd", ""),
     ("binding.fingerprint", ""),
     ("binding.decoder", "ctypes"),
-    ("binding.sampler", "ctypes concurrent"),  # the pool that samples slots in parallel
+    ("binding.chain", "ctypes"),
+    ("binding.sampler", "concurrent"),  # the pool that samples slots in parallel
     ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh
+    ("loading", ""),
     ("engine", "to_thread"),  # loading, and tokenising long texts
     ("sandbox", "jinja2"),
     ("chat_template", "jinja2"),

@@ -66,10 +66,20 @@ class Taken:
 class ResidentCache:
     """All sequences of a decoder. Slots borrow them with `take` and give them back with `release`."""
 
-    def __init__(self, decoder: Decoder, store: Store, *, n_slots: int, n_checkpoints: int = 32) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        store: Store,
+        *,
+        n_slots: int,
+        n_checkpoints: int,
+        checkpoint_bytes: int | None,
+    ) -> None:
+        """`n_checkpoints` of a sequence at most, and `checkpoint_bytes` of all; None is no limit."""
         self._decoder = decoder
         self._store = store
         self._n_checkpoints = n_checkpoints
+        self._checkpoint_bytes = checkpoint_bytes
         # sequences    [0 ........ n_slots)[n_slots ... n)    scratch
         #              one a slot          cached             for pieces of memory: only where copies share cells
         has_scratch = decoder.can_cut and decoder.n_cells > 0 and decoder.n_seq_max > n_slots
@@ -95,6 +105,8 @@ class ResidentCache:
     def make_room(self, n_cells: int, keep: Collection[Sequence] = ()) -> bool:
         """Evict cached sequences, the one used longest ago first, until `n_cells` are free. False if they cannot be."""
         if self._cells is None:
+            return True
+        if self._cells.n_free >= n_cells:
             return True
         cached = [sequence for sequence in self.sequences if sequence.is_cached and sequence not in keep]
         if self._cells.n_free + sum(sequence.n_past for sequence in cached) < n_cells:
@@ -292,6 +304,16 @@ class ResidentCache:
         sequence.checkpoints.append(Checkpoint(sequence.n_past, state))
         if len(sequence.checkpoints) > self._n_checkpoints:
             del sequence.checkpoints[closest(sequence.checkpoints)]
+        self._limit_checkpoints()
+
+    def _limit_checkpoints(self) -> None:
+        """Drop checkpoints of the sequences used longest ago until all of them keep the limit."""
+        if self._checkpoint_bytes is None:
+            return
+        n_bytes = sum(sequence.checkpoint_bytes for sequence in self.sequences)
+        for sequence in sorted(self.sequences, key=lambda sequence: (sequence.is_busy, sequence.last_used)):
+            while n_bytes > self._checkpoint_bytes and sequence.checkpoints:
+                n_bytes -= len(sequence.checkpoints.pop(closest(sequence.checkpoints)).state)
 
     def discard(self, sequence: Sequence, n_keep: int, n_discard: int) -> bool:
         """Context shift: drop [n_keep, n_keep + n_discard) and move what follows. False if memory does not allow it."""
@@ -387,12 +409,13 @@ class ResidentCache:
 
     def _next_to_store(self) -> Sequence | None:
         """The cached sequence that will be evicted next, if any has to be stored by now."""
-        if self._store.is_off or not (self._store.has_disk or self._is_crowded()):
+        if self._store.is_off or not (self._store.has_disk or self.is_crowded):
             return None
         waiting = [sequence for sequence in self.sequences if sequence.is_cached and self._is_worth_storing(sequence)]
         return min(waiting, key=lambda sequence: sequence.last_used, default=None)
 
-    def _is_crowded(self) -> bool:
+    @property
+    def is_crowded(self) -> bool:
         """Whether room for the next prompts is getting scarce."""
         if sum(sequence.is_empty for sequence in self.sequences) <= 1:
             return True
@@ -473,4 +496,4 @@ def closest(checkpoints: list[Checkpoint]) -> int:
     """The index of the checkpoint that is missed least: the one nearest behind its predecessor, never the last."""
     places = [0, *(checkpoint.n_tokens for checkpoint in checkpoints)]
     gaps = [places[i + 1] - places[i] for i in range(len(checkpoints) - 1)]
-    return int(np.argmin(gaps))
+    return int(np.argmin(gaps)) if gaps else 0

@@ -50,6 +50,10 @@ class Sequence:
         """More of what the index knows is just being computed."""
         return self.is_busy and self.n_past < self.n_prompt
 
+    @property
+    def checkpoint_bytes(self) -> int:
+        return sum(len(checkpoint.state) for checkpoint in self.checkpoints)
+
     def last_checkpoint(self, n: int) -> Checkpoint | None:
         """The last one that covers at most `n` tokens."""
         return max((c for c in self.checkpoints if c.n_tokens <= n), key=lambda c: c.n_tokens, default=None)

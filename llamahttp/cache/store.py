@@ -49,7 +49,7 @@ class Store:
         ram_limit: int | None,
         disk: DiskTier | None,
         fingerprint: str,
-        on_loaded: Callable[[], None],
+        on_loaded: Callable[[], None] = lambda: None,
         *,
         can_cut: bool = True,
         staged: int = STAGED,
@@ -61,7 +61,7 @@ class Store:
         """
         self._ram: ByteLRU[Entry] = ByteLRU(ram_limit)
         self._disk = disk
-        self._on_loaded = on_loaded
+        self.on_loaded = on_loaded
         self._can_cut = can_cut
         self._staged = staged
         self._catalog = Catalog()
@@ -212,7 +212,7 @@ class Store:
             entry.snapshot, entry.from_disk = snapshot, True
             entry.is_gone = entry.is_gone or snapshot is None
             self._done.append(partial(self._note_read, entry))
-            self._on_loaded()
+            self.on_loaded()
 
     # --- what the worker has done
 

@@ -1,0 +1,154 @@
+"""Loading: from a configuration to an open model, its context and its store.
+
+Decides what a configuration leaves open, as llama-server does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .abc import Decoder
+from .binding import cpu, portability
+from .binding.decoder import DecoderConfig, LlamaDecoder
+from .binding.model import LlamaModel
+from .cache.disk import DiskTier
+from .cache.store import Store
+from .config import N_SLOTS_MAX, EngineConfig
+from .errors import ModelError, StartupError
+
+N_SPARE = 9
+"""Sequences of a unified cache that keep prompts for which there is no slot; one of them moves pieces of memory."""
+
+CACHE_RAM_MOST = 8192 << 20
+"""Bytes that the RAM tier takes by default at most, which is llama-server's default; and its share of free memory."""
+CACHE_RAM_SHARE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What an engine is made of."""
+
+    model: LlamaModel
+    decoder: LlamaDecoder
+    store: Store
+    n_slots: int
+
+
+class _GivenUp(Exception):
+    """Nobody waits for the model any more."""
+
+
+class Loading:
+    """A model and its context, opened on another thread since it takes seconds, and given up from the event loop.
+
+    Both sides may be at it at once. Each first says what it did (opened something, gave up) and then looks at what the
+    other said, so that one of them closes what was opened; taking it from the list makes it only one.
+    """
+
+    def __init__(self, config: EngineConfig, on_progress: Callable[[float], None] | None) -> None:
+        self._config = config
+        self._on_progress = on_progress
+        self._opened: list[LlamaModel | LlamaDecoder | Store] = []
+        self._is_given_up = False
+
+    def run(self) -> Opened:
+        """Open everything. Raises StartupError; closes what it opened if it raises."""
+        try:
+            return self._run()
+        except BaseException:
+            self._close()
+            raise
+
+    def _run(self) -> Opened:
+        config = self._config
+        portability.check_cpu()
+        model = LlamaModel(config.model, n_gpu_layers=config.n_gpu_layers, on_progress=self._go_on)
+        self._opened.append(model)
+        if not model.generates:
+            raise ModelError(f"{config.model} is not a decoder-only model: it cannot continue text")
+        n_slots, sizes = decide_sizes(config, model.info.n_ctx_train, n_spare=N_SPARE if model.only_attends else 0)
+        self._go_on()
+        decoder = LlamaDecoder(model, sizes)
+        self._opened.append(decoder)
+        self._go_on()
+        store = open_store(config, decoder)
+        self._opened.append(store)
+        self._go_on()
+        return Opened(model, decoder, store, n_slots)
+
+    def _go_on(self, done: float | None = None) -> None:
+        if self._is_given_up:
+            raise _GivenUp
+        if done is not None and self._on_progress is not None:
+            self._on_progress(done)
+
+    def give_up(self) -> None:
+        """Close what is open, and let what is not open yet end early. Safe after the end."""
+        self._is_given_up = True
+        self._close()
+
+    def _close(self) -> None:
+        with contextlib.suppress(IndexError):  # of the list: it is empty
+            while True:
+                self._opened.pop().close()
+
+
+def open_store(config: EngineConfig, decoder: Decoder) -> Store:
+    """RAM and disk below the context's memory. Raises StartupError for a disk tier that cannot be used."""
+    disk = DiskTier(config.cache_disk, config.cache_disk_size << 20) if config.cache_disk is not None else None
+    return Store(ram_limit(config.cache_ram), disk, decoder.fingerprint, can_cut=decoder.can_cut)
+
+
+def decide_sizes(config: EngineConfig, n_ctx_train: int, n_spare: int = 0) -> tuple[int, DecoderConfig]:
+    """Slots and the context's sizes, as llama-server decides them: (n_slots, sizes). Raises StartupError.
+
+    `n_spare`: sequences beside those of the slots, for cached prompts, where a unified cache makes them free.
+    """
+    automatic = config.n_parallel < 0
+    n_slots = 4 if automatic else config.n_parallel
+    unified = automatic if config.kv_unified is None else config.kv_unified
+    if not 1 <= n_slots <= N_SLOTS_MAX:
+        raise StartupError(f"n_parallel must be between 1 and {N_SLOTS_MAX}, but got {n_slots}")
+    n_ctx = _round_up(config.n_ctx or (n_slots * config.n_ctx_slot if unified else 0) or n_ctx_train, 256)
+    n_batch = min(config.n_batch, n_ctx)
+    n_threads = config.n_threads if config.n_threads > 0 else cpu.physical_cores()
+    sizes = DecoderConfig(
+        n_ctx=n_ctx,
+        n_seq_max=min(n_slots + n_spare, N_SLOTS_MAX) if unified else n_slots,
+        n_batch=max(n_batch, n_slots),
+        n_ubatch=min(config.n_ubatch, n_batch),
+        n_threads=n_threads,
+        n_threads_batch=config.n_threads_batch if config.n_threads_batch > 0 else n_threads,
+        n_outputs=n_slots,
+        kv_unified=unified,
+        swa_full=config.swa_full,
+        loras=config.loras,
+    )
+    return n_slots, sizes
+
+
+def slot_context(config: EngineConfig, n_ctx_seq: int, n_ctx_train: int) -> int:
+    """Most tokens of one slot, as llama-server decides it."""
+    limits = (n_ctx_seq, n_ctx_train, config.n_ctx_slot)
+    return min(limit for limit in limits if limit > 0)
+
+
+def ram_limit(cache_ram: int) -> int | None:
+    """Bytes for the RAM tier from the flag's MiB; None is no limit. By default an eighth of the memory that is free,
+    and at most what llama-server takes."""
+    if cache_ram == -1:
+        return None
+    if cache_ram >= 0:
+        return cache_ram << 20
+    available = cpu.available_bytes()
+    return (
+        min(CACHE_RAM_MOST, available // CACHE_RAM_SHARE)
+        if available is not None
+        else CACHE_RAM_MOST // CACHE_RAM_SHARE
+    )
+
+
+def _round_up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
