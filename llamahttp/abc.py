@@ -75,10 +75,9 @@ class BatchError(Exception):
 class Batch(Protocol):
     """Columns that libllama reads in place. Rows [0, n) are in use; the engine writes them as slices.
 
-    capacity rows; `tokens`, `positions` int32; `outputs` int8 (1 where logits are wanted).
+    `tokens`, `positions` int32; `outputs` int8 (1 where logits are wanted).
     """
 
-    capacity: int
     tokens: NDArray[np.int32]
     positions: NDArray[np.int32]
     outputs: NDArray[np.int8]
@@ -162,11 +161,8 @@ class Decoder(Protocol):
 class Sampler(Protocol):
     """Chooses the tokens of one request. Made by `SamplerFactory`, released when the request ends."""
 
-    def accept(self, token: int) -> None:
-        """Tell the history (penalties) of a token that was not sampled here: the end of the prompt."""
-
     def close(self) -> None:
-        """Give the chain back to the pool. Safe twice."""
+        """Free what it keeps of its request. Safe twice."""
 
 
 class SamplerFactory(Protocol[SamplerT]):
@@ -185,4 +181,4 @@ class SamplerFactory(Protocol[SamplerT]):
         """Log probabilities before sampling: softmax over the raw logits, as llama-server's default."""
 
     def close(self) -> None:
-        """Free the chains and end the pool's threads. Safe twice."""
+        """End the threads that sample; the samplers are closed before. Safe twice."""

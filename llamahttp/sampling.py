@@ -1,6 +1,6 @@
-"""Sampling: which path a request's parameters allow, and the candidates that can still win. Pure numpy.
+"""Sampling: which tier a request's parameters allow, and the candidates that can still win. Pure numpy.
 
-All paths give the token that libllama's own chain gives for the same seed; they differ in what they read of the logits:
+All tiers give the token that libllama's own chain gives for the same seed; they differ in what they read of the logits:
 
     GREEDY       the largest logit wins: one vectorised argmax over the rows of all slots
     CANDIDATES   the chain begins by cutting to the top k: the few that can survive are found by block maxima
@@ -21,7 +21,7 @@ from .task import SamplingParams
 MAX_CANDIDATES = 1024
 """Above this, finding the candidates costs about as much as reading all."""
 
-N_BLOCKS_DEPTH = 64
+BLOCK_DEPTH = 64
 """Logits a block: block j of n holds the logits j, j + n, j + 2n, ... so that maxima are taken over whole rows."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -39,7 +39,7 @@ NO_TOKEN = -1
 """LLAMA_TOKEN_NULL: what is sampled from logits that are not numbers."""
 
 
-class Path(enum.Enum):
+class Tier(enum.Enum):
     """How much of the logits a request needs to see."""
 
     GREEDY = enum.auto()
@@ -69,14 +69,14 @@ def check(params: SamplingParams, n_vocab: int) -> None:
             raise InvalidRequest(f"logit_bias: the bias of token {token} must be a number or -inf, but got {bias}")
 
 
-def choose_path(params: SamplingParams, n_special: int, n_vocab: int) -> Path:
-    """The cheapest path that is exact. `n_special`: tokens whose logits the chain changes before it cuts."""
+def choose_tier(params: SamplingParams, n_special: int, n_vocab: int) -> Tier:
+    """The cheapest tier that is exact. `n_special`: tokens whose logits the chain changes before it cuts."""
     if is_greedy(params) and not params.has_penalties and all(bias == -math.inf for _, bias in params.logit_bias):
-        return Path.GREEDY
+        return Tier.GREEDY
     if len({token for token, _ in params.logit_bias}) < len(params.logit_bias):
-        return Path.FULL  # of several biases of a token libllama applies only the first to a few candidates
+        return Tier.FULL  # of several biases of a token libllama applies only the first to a few candidates
     n = n_candidates(params, n_special)
-    return Path.CANDIDATES if n <= min(MAX_CANDIDATES, n_vocab // N_BLOCKS_DEPTH) else Path.FULL
+    return Tier.CANDIDATES if n <= min(MAX_CANDIDATES, n_vocab // BLOCK_DEPTH) else Tier.FULL
 
 
 def is_greedy(params: SamplingParams) -> bool:
@@ -111,14 +111,14 @@ def argmax_without(row: NDArray[np.float32], banned: NDArray[np.int32]) -> int:
 def top_tokens(logits: NDArray[np.float32], n: int) -> list[NDArray[np.int32]]:
     """For each row of float32[n_rows, n_vocab] the tokens, ascending, of at least its `n` largest logits.
 
-    There are never fewer, and more only where blocks hold several large ones. Needs n <= n_vocab // N_BLOCKS_DEPTH.
+    There are never fewer, and more only where blocks hold several large ones. Needs n <= n_vocab // BLOCK_DEPTH.
     """
     # row      [0 ..... n_blocks ..... 2 n_blocks ........ depth * n_blocks ... n_vocab)
     # maxima   over the depth values at j, j + n_blocks, j + 2 n_blocks, ...       tail: compared one by one
     n_rows, n_vocab = logits.shape
-    n_blocks = n_vocab // N_BLOCKS_DEPTH
-    n_whole = n_blocks * N_BLOCKS_DEPTH
-    blocks = logits[:, :n_whole].reshape(n_rows, N_BLOCKS_DEPTH, n_blocks)
+    n_blocks = n_vocab // BLOCK_DEPTH
+    n_whole = n_blocks * BLOCK_DEPTH
+    blocks = logits[:, :n_whole].reshape(n_rows, BLOCK_DEPTH, n_blocks)
     maxima = blocks.max(axis=1)
     # n blocks have a maximum of at least this, so at least n logits are not smaller
     thresholds = np.partition(maxima, n_blocks - n, axis=1)[:, n_blocks - n]

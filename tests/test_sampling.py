@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from llamahttp import sampling
 from llamahttp.errors import InvalidRequest
-from llamahttp.sampling import MAX_CANDIDATES, N_BLOCKS_DEPTH, Path
+from llamahttp.sampling import BLOCK_DEPTH, MAX_CANDIDATES, Tier
 from llamahttp.task import SamplingParams
 
 GREEDY = SamplingParams(temperature=0)
@@ -29,10 +29,10 @@ LOGITS = st.one_of(
 @st.composite
 def rows_and_n(draw: st.DrawFn) -> tuple[NDArray[np.float32], int]:
     """Rows of logits of any width from 64 on, and a number of tokens that `top_tokens` may be asked for."""
-    n_vocab = draw(st.integers(N_BLOCKS_DEPTH, 9 * N_BLOCKS_DEPTH))
+    n_vocab = draw(st.integers(BLOCK_DEPTH, 9 * BLOCK_DEPTH))
     n_rows = draw(st.integers(1, 3))
     logits = draw(hnp.arrays(np.float32, (n_rows, n_vocab), elements=LOGITS, fill=LOGITS))
-    return logits, draw(st.integers(1, n_vocab // N_BLOCKS_DEPTH))
+    return logits, draw(st.integers(1, n_vocab // BLOCK_DEPTH))
 
 
 @settings(deadline=None, max_examples=300)
@@ -49,10 +49,10 @@ def test_candidates_hold_the_largest_logits_and_all_that_equal_them(case: tuple[
 @pytest.mark.parametrize("n_vocab", [64, 127, 128, 32_000, 32_063, 128_256])
 def test_candidates_are_few_where_logits_are_spread_evenly(n_vocab: int) -> None:
     logits = np.random.default_rng(n_vocab).standard_normal((4, n_vocab)).astype(np.float32)
-    n = min(40, n_vocab // N_BLOCKS_DEPTH)
+    n = min(40, n_vocab // BLOCK_DEPTH)
     for row, found in zip(logits, sampling.top_tokens(logits, n), strict=True):
         assert set(np.argsort(row)[-n:]) <= set(found.tolist())
-        assert len(found) <= max(2 * n, N_BLOCKS_DEPTH * 2)
+        assert len(found) <= max(2 * n, BLOCK_DEPTH * 2)
 
 
 def test_the_largest_logits_may_all_share_a_block() -> None:
@@ -70,30 +70,30 @@ def test_the_last_tokens_of_a_vocabulary_that_fills_no_block_can_win() -> None:
     assert {len(row) - 1, 64 * 5} <= set(found.tolist())
 
 
-# --- paths
+# --- tiers
 
 
 @pytest.mark.parametrize(
     ("params", "n_special", "expected"),
     [
-        (GREEDY, 0, Path.GREEDY),
-        (SamplingParams(top_k=1), 0, Path.GREEDY),
-        (replace(GREEDY, logit_bias=((5, -math.inf),)), 1, Path.GREEDY),
-        (replace(GREEDY, logit_bias=((5, 1.0),)), 1, Path.CANDIDATES),
-        (replace(GREEDY, logit_bias=((5, 1.0), (5, 1.0))), 2, Path.FULL),
-        (replace(GREEDY, logit_bias=((5, -math.inf), (5, -math.inf))), 2, Path.GREEDY),
-        (replace(GREEDY, repeat_penalty=1.1), 64, Path.CANDIDATES),
-        (replace(GREEDY, repeat_penalty=1.1, repeat_last_n=0), 0, Path.GREEDY),
-        (SamplingParams(), 0, Path.CANDIDATES),
-        (SamplingParams(repeat_penalty=1.1), 64, Path.CANDIDATES),
-        (SamplingParams(top_k=0), 0, Path.FULL),
-        (SamplingParams(top_k=501), 0, Path.FULL),
-        (SamplingParams(top_k=500), 0, Path.CANDIDATES),
-        (SamplingParams(top_k=500), 1, Path.FULL),
+        (GREEDY, 0, Tier.GREEDY),
+        (SamplingParams(top_k=1), 0, Tier.GREEDY),
+        (replace(GREEDY, logit_bias=((5, -math.inf),)), 1, Tier.GREEDY),
+        (replace(GREEDY, logit_bias=((5, 1.0),)), 1, Tier.CANDIDATES),
+        (replace(GREEDY, logit_bias=((5, 1.0), (5, 1.0))), 2, Tier.FULL),
+        (replace(GREEDY, logit_bias=((5, -math.inf), (5, -math.inf))), 2, Tier.GREEDY),
+        (replace(GREEDY, repeat_penalty=1.1), 64, Tier.CANDIDATES),
+        (replace(GREEDY, repeat_penalty=1.1, repeat_last_n=0), 0, Tier.GREEDY),
+        (SamplingParams(), 0, Tier.CANDIDATES),
+        (SamplingParams(repeat_penalty=1.1), 64, Tier.CANDIDATES),
+        (SamplingParams(top_k=0), 0, Tier.FULL),
+        (SamplingParams(top_k=501), 0, Tier.FULL),
+        (SamplingParams(top_k=500), 0, Tier.CANDIDATES),
+        (SamplingParams(top_k=500), 1, Tier.FULL),
     ],
 )
-def test_the_cheapest_exact_path_is_taken(params: SamplingParams, n_special: int, expected: Path) -> None:
-    assert sampling.choose_path(params, n_special, 32_000) is expected
+def test_the_cheapest_exact_tier_is_taken(params: SamplingParams, n_special: int, expected: Tier) -> None:
+    assert sampling.choose_tier(params, n_special, 32_000) is expected
 
 
 @given(st.integers(0, 2000), st.integers(0, 200), st.sampled_from([0.0, 0.8]), st.integers(1, 300_000))
@@ -101,13 +101,13 @@ def test_candidates_are_never_asked_for_more_than_can_be_found(
     top_k: int, n_special: int, temperature: float, n_vocab: int
 ) -> None:
     params = SamplingParams(top_k=top_k, temperature=temperature, repeat_penalty=1.1)
-    if sampling.choose_path(params, n_special, n_vocab) is Path.CANDIDATES:
-        assert sampling.n_candidates(params, n_special) <= min(MAX_CANDIDATES, n_vocab // N_BLOCKS_DEPTH)
+    if sampling.choose_tier(params, n_special, n_vocab) is Tier.CANDIDATES:
+        assert sampling.n_candidates(params, n_special) <= min(MAX_CANDIDATES, n_vocab // BLOCK_DEPTH)
 
 
 @pytest.mark.parametrize("n_vocab", [2, 63, 64, 300])
 def test_a_tiny_vocabulary_is_read_whole(n_vocab: int) -> None:
-    assert sampling.choose_path(SamplingParams(), 0, n_vocab) is Path.FULL
+    assert sampling.choose_tier(SamplingParams(), 0, n_vocab) is Tier.FULL
 
 
 # --- argmax

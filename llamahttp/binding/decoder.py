@@ -53,7 +53,6 @@ class LlamaBatch:
     """Columns of a llama_batch in numpy arrays that libllama reads in place; implements `abc.Batch`."""
 
     def __init__(self, capacity: int, n_seq_max: int) -> None:
-        self.capacity = capacity
         self.tokens = np.zeros(capacity, np.int32)
         self.positions = np.zeros(capacity, np.int32)
         self.outputs = np.zeros(capacity, np.int8)

@@ -22,7 +22,7 @@ def test_sizes_are_as_asked_for(llama: LlamaModel, make_decoder: MakeDecoder) ->
     unified, separate = make_decoder(llama), make_decoder(llama, SEPARATE)
     assert (unified.n_ctx, unified.n_ctx_seq, unified.n_seq_max) == (1024, 1024, 4)
     assert (separate.n_ctx, separate.n_ctx_seq, separate.n_seq_max) == (1024, 256, 4)
-    assert (unified.n_batch, unified.n_ubatch, unified.batch.capacity) == (256, 64, 256)
+    assert (unified.n_batch, unified.n_ubatch, len(unified.batch.tokens)) == (256, 64, 256)
 
 
 @pytest.mark.parametrize("n_ctx", [1 << 31, 4_000_000_000])
@@ -195,7 +195,7 @@ def test_a_token_outside_the_vocabulary_is_refused(llama: LlamaModel, make_decod
 
 def test_a_refusal_gives_its_own_reason_and_no_older_one(llama: LlamaModel, make_decoder: MakeDecoder) -> None:
     decoder = make_decoder(llama)
-    with pytest.raises(BatchError, match="Invalid input batch: .*neither token ids nor embeddings"):
+    with pytest.raises(BatchError, match=r"Invalid input batch: .*neither token ids nor embeddings"):
         prefill(decoder, np.array([-1], np.int32))
     prefill(decoder, text(10))
     with pytest.raises(BatchError, match="Invalid input batch: ") as caught:

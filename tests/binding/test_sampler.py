@@ -1,4 +1,4 @@
-"""Samplers: whichever path a request takes, its tokens are those of libllama's own chain over the whole vocabulary."""
+"""Samplers: whichever tier a request takes, its tokens are those of libllama's own chain over the whole vocabulary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from llamahttp.binding.model import LlamaModel
 from llamahttp.binding.sampler import LlamaSamplerFactory
 from llamahttp.errors import InvalidRequest
-from llamahttp.sampling import NO_TOKEN, Path
+from llamahttp.sampling import NO_TOKEN, Tier
 from llamahttp.task import SamplingParams
 
 from .chain import FullChain
@@ -29,12 +29,16 @@ VOCAB_SIZES = (2, 50, 300, 1200, 32_000)
 NO_PROMPT = np.zeros(0, np.int32)
 
 
+def eog_of(n_vocab: int) -> frozenset[int]:
+    return frozenset({1, n_vocab // 2})
+
+
 class SizedVocab:
     """All that a factory asks of a vocabulary, of any size."""
 
     def __init__(self, n_tokens: int, suppressed: tuple[int, ...] = ()) -> None:
         self.n_tokens = n_tokens
-        self.eog = frozenset({1, n_tokens // 2})
+        self.eog = eog_of(n_tokens)
         self.suppressed = suppressed
 
 
@@ -65,8 +69,7 @@ def oracle(
     factory: LlamaSamplerFactory, params: SamplingParams, prompt: NDArray[np.int32], logits: NDArray[np.float32]
 ) -> list[int]:
     """What libllama's whole chain chooses from each row in turn."""
-    eog = factory.vocab.eog
-    with FullChain(params, eog, factory.n_vocab, prompt) as chain:
+    with FullChain(params, eog_of(factory.n_vocab), factory.n_vocab, prompt) as chain:
         return [chain.sample(row) for row in logits]
 
 
@@ -130,13 +133,13 @@ def test_requests_sampled_together_get_the_tokens_of_the_whole_chain(
         ours = [factory.sample(samplers, logits) for logits in rows]
     for i, (each, prompt) in enumerate(zip(params, prompts, strict=True)):
         expected = oracle(factory, each, prompt, rows[:, i])
-        assert [step[i] for step in ours] == expected, samplers[i].path
+        assert [step[i] for step in ours] == expected, samplers[i].tier
 
 
-def test_all_three_paths_are_covered(large: LlamaSamplerFactory) -> None:
+def test_all_three_tiers_are_covered(large: LlamaSamplerFactory) -> None:
     params = [SamplingParams(temperature=0), SamplingParams(), SamplingParams(top_k=0)]
     samplers = [large.open(each, NO_PROMPT) for each in params]
-    assert [sampler.path for sampler in samplers] == [Path.GREEDY, Path.CANDIDATES, Path.FULL]
+    assert [sampler.tier for sampler in samplers] == [Tier.GREEDY, Tier.CANDIDATES, Tier.FULL]
     for sampler in samplers:
         sampler.close()
 
@@ -167,7 +170,7 @@ def test_a_history_of_any_length_may_be_asked_for(large: LlamaSamplerFactory) ->
 @pytest.mark.parametrize("params", [SamplingParams(temperature=0), SamplingParams(seed=1), SamplingParams(top_k=0)])
 def test_a_ban_wins_over_a_bias_for_the_same_token(large: LlamaSamplerFactory, params: SamplingParams) -> None:
     logits = logits_of(large.n_vocab, 1, 5)
-    (eos,) = sorted(large.vocab.eog)[:1]
+    eos = min(eog_of(large.n_vocab))
     wanted = replace(params, logit_bias=((eos, 100.0),))
     assert sampled(large, wanted, NO_PROMPT, logits) == [eos]
     assert sampled(large, replace(wanted, ignore_eos=True), NO_PROMPT, logits) != [eos]
@@ -275,7 +278,7 @@ def test_ten_thousand_samplers_leave_nothing_behind(large: LlamaSamplerFactory) 
 
 
 def resident_bytes() -> int:
-    return int(FilePath("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 # --- log probabilities
