@@ -72,6 +72,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.chain", "ctypes"),
     ("binding.sampler", "concurrent"),  # the pool that samples slots in parallel
     ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh
+    ("loading", ""),
     ("engine", "to_thread"),  # loading, and tokenising long texts
     ("sandbox", "jinja2"),
     ("chat_template", "jinja2"),
