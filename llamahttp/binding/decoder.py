@@ -6,6 +6,7 @@ import ctypes as c
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -375,8 +376,8 @@ def _flags(partial: bool) -> int:
     return CONSTANTS["LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY"] if partial else 0
 
 
-def _params(lib: object, config: DecoderConfig) -> ContextParams:
-    params: ContextParams = lib.llama_context_default_params()  # type: ignore[attr-defined]
+def _params(lib: Any, config: DecoderConfig) -> ContextParams:
+    params: ContextParams = lib.llama_context_default_params()
     params.n_ctx = config.n_ctx
     params.n_batch = config.n_batch
     params.n_ubatch = config.n_ubatch

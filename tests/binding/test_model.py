@@ -291,3 +291,6 @@ def test_pieces_end_where_the_vocabulary_ends(vocab: LlamaVocab, token: int) -> 
 def test_pieces_are_a_sequence_of_all_though_found_one_by_one(vocab: LlamaVocab) -> None:
     assert len(vocab.pieces) == vocab.n_tokens
     assert list(vocab.special_pieces) == [vocab.special_pieces[token] for token in range(vocab.n_tokens)]
+    assert vocab.special_pieces[3:9:2] == [vocab.special_pieces[token] for token in (3, 5, 7)]
+    assert vocab.special_pieces[-1:] == [vocab.special_pieces[vocab.n_tokens - 1]]
+    assert vocab.special_pieces[500] in vocab.special_pieces
