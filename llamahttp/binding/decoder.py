@@ -31,7 +31,7 @@ new_bytes = c.pythonapi.PyBytes_FromStringAndSize
 new_bytes.restype, new_bytes.argtypes = c.py_object, [c.c_void_p, c.c_ssize_t]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderConfig:
     """Sizes of a context, already decided: nothing here is -1 or 0 for "choose"."""
 

@@ -27,7 +27,9 @@ def logits(decoder: LlamaDecoder) -> NDArray[np.float32]:
     return decoder.logits(1)[0].copy()
 
 
-CONFIG = DecoderConfig(256, 1, 256, 256, 1, 1, kv_unified=False)
+CONFIG = DecoderConfig(
+    n_ctx=256, n_seq_max=1, n_batch=256, n_ubatch=256, n_threads=1, n_threads_batch=1, kv_unified=False
+)
 
 
 def test_an_adapter_is_felt_by_its_scale_while_it_is_set(llama: LlamaModel, tmp_path: Path) -> None:

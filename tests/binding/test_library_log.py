@@ -50,7 +50,9 @@ from pathlib import Path
 from llamahttp.binding.decoder import DecoderConfig, LlamaDecoder
 from llamahttp.binding.model import LlamaModel
 model = LlamaModel(Path({str(llama_gguf)!r}))
-decoder = LlamaDecoder(model, DecoderConfig(1024, 1, 512, 512, 1, 1, False))
+decoder = LlamaDecoder(model, DecoderConfig(
+    n_ctx=1024, n_seq_max=1, n_batch=512, n_ubatch=512, n_threads=1, n_threads_batch=1, kv_unified=False
+))
 def work():
     while True:
         decoder.batch.positions[:512] = range(512)
