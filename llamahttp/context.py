@@ -106,7 +106,7 @@ class ServerContext:
         self._rows = BatchWriter(decoder.batch, self._slots)
         self._pace = Pace(config.target_step_ms, decoder.n_batch, decoder.n_ubatch)
         self._rotation = Rotation()
-        self._adapters: tuple[tuple[int, float], ...] = ()
+        self._adapters: tuple[tuple[int, float], ...] | None = None  # None: those that a fresh context applies
         self._counts: defaultdict[str, float] = defaultdict(int)
         self._misses: Counter[Miss] = Counter()
         self._closing = False
@@ -369,7 +369,7 @@ class ServerContext:
         except ModelError as error:
             self._give_up(EngineError(f"the context could not be made anew: {error}"))
         self._on_rebuild(False)
-        self._adapters = ()
+        self._adapters = None
         self._count(n_rebuilt=1)
 
     # --- apply

@@ -538,8 +538,21 @@ async def test_a_task_with_adapters_never_reuses_what_was_computed_without_them(
         for task in (plain, adapted, plain, adapted):
             await collect(engine, task)
         misses = dict((await engine.snapshot()).stats.misses)
-    assert decoder.adapters == [((0, 1.0),), (), ((0, 1.0),)]
+    assert decoder.adapters == [(), ((0, 1.0),), (), ((0, 1.0),)]
     assert misses == {Miss.NEW: 2, Miss.NONE: 2}
+
+
+async def test_the_first_task_without_adapters_gets_none() -> None:
+    """A fresh context applies every adapter that it was opened with, also after it was made anew."""
+    decoder = FakeDecoder()
+    async with fake_engine(decoder, loras=1) as engine:
+        await collect(engine, CompletionTask(prompt("plain"), n_predict=2))
+        assert decoder.adapters == [()]
+        decoder.errors = [BatchError("Compute error (-3).", fatal=True)]
+        with pytest.raises(EngineError, match="Compute error"):
+            await collect(engine, CompletionTask(prompt("unlucky"), n_predict=2))
+        await collect(engine, CompletionTask(prompt("plain"), n_predict=2))
+    assert decoder.adapters == [(), ()]
 
 
 async def test_tasks_with_different_adapters_take_turns() -> None:
