@@ -11,8 +11,8 @@ KindT = TypeVar("KindT", bound=Hashable)
 SMOOTHING = 0.2
 """Weight of the last step in the mean of what a step takes."""
 
-GROWTH = 1.1
-"""How much more a step may take after one that was in time."""
+GROWTH, SHRINK = 1.2, 0.7
+"""By how much a step may take more, or less, than the one before: one that was disturbed shall not decide."""
 
 FEW = 32
 """Prompt tokens that make a step hardly longer."""
@@ -65,18 +65,22 @@ def plan_prompts(prompts: Sequence[WaitingPrompt], budget: int) -> list[PromptPa
 
 
 class Pace:
-    """How many prompt tokens a step may take beside those that generate, found by trying.
+    """How many prompt tokens a step may take, so that it takes about as long as is wanted.
 
-    A step that took too long makes the next parts smaller at once, one that was in time makes them a little larger.
-    Nothing is assumed about how time depends on the number of tokens, which differs between a CPU and a GPU.
+    Beside slots that generate that is found by trying: each step brings the next one nearer to its limit. Nothing is
+    assumed about how time depends on the number of tokens, which differs between a CPU and a GPU. With nobody
+    generating, whole physical batches are as fast as the whole batch, and let a newcomer in between.
     """
 
     def __init__(self, target_ms: float, n_batch: int, n_ubatch: int) -> None:
         self._target_ms = target_ms
         self._n_batch = n_batch
+        self._n_ubatch = n_ubatch
         self._budget = float(n_ubatch)
         self._base_ms = 0.0
         """What a step without prompts, or with hardly any, takes."""
+        self._tokens_per_ms = 0.0
+        """Speed of steps that only have prompts."""
 
     @property
     def limit_ms(self) -> float:
@@ -85,20 +89,28 @@ class Pace:
     def observe(self, n_generating: int, n_prompt: int, ms: float) -> None:
         """A step with so many generating rows and prompt tokens took `ms`."""
         if n_generating == 0:
+            if n_prompt >= self._n_ubatch:
+                self._tokens_per_ms = _mean(self._tokens_per_ms, n_prompt / ms)
             return
         if n_prompt <= FEW:
-            self._base_ms += SMOOTHING * (ms - self._base_ms) if self._base_ms else ms
+            self._base_ms = _mean(self._base_ms, ms)
         if n_prompt == 0:
             return
         if ms > self.limit_ms:
-            self._budget = max(MIN_PART, n_prompt * max(0.5, self.limit_ms / ms))
+            self._budget = max(MIN_PART, n_prompt * max(SHRINK, self.limit_ms / ms))
         elif n_prompt >= 0.9 * self._budget:
-            self._budget = min(self._n_batch, GROWTH * self._budget)
+            self._budget = min(self._n_batch, n_prompt * min(GROWTH, self.limit_ms / ms))
 
     def prompt_budget(self, n_generating: int) -> int:
-        """Prompt tokens for the next step. With nobody generating all that the batch holds."""
-        room = self._n_batch - n_generating
-        return room if n_generating == 0 else min(room, int(self._budget))
+        """Prompt tokens for the next step."""
+        if n_generating == 0:
+            n_physical = max(1, int(self._tokens_per_ms * self._target_ms) // self._n_ubatch)
+            return min(self._n_batch, n_physical * self._n_ubatch)
+        return min(self._n_batch - n_generating, int(self._budget))
+
+
+def _mean(mean: float, value: float) -> float:
+    return mean + SMOOTHING * (value - mean) if mean else value
 
 
 class Rotation:

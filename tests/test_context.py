@@ -450,7 +450,9 @@ async def test_probabilities_come_with_every_token(engine: Engine) -> None:
 async def test_progress_counts_up_to_the_whole_prompt(engine: Engine) -> None:
     async with engine.submit(CompletionTask(prompt("x" * 600), n_predict=1, progress=True)) as stream:
         done = [result.n_done async for result in stream if isinstance(result, PromptProgress)]
-    assert done == [256, 512, 600]
+    assert len(done) > 2
+    assert done == sorted(set(done))
+    assert done[-1] == 600
 
 
 async def test_snapshot_tells_what_a_slot_is_doing(engine: Engine, decoder: FakeDecoder) -> None:

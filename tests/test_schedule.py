@@ -84,8 +84,15 @@ def new_pace(target_ms: float = 50.0) -> Pace:
     return Pace(target_ms, n_batch=2048, n_ubatch=512)
 
 
-def test_with_nobody_generating_a_prompt_gets_the_whole_batch() -> None:
-    assert learn(new_pace(), base_ms=10, per_token_ms=1).prompt_budget(0) == 2048
+@pytest.mark.parametrize(("tokens_per_ms", "n"), [(0.1, 512), (8, 512), (25, 1024), (1000, 2048)])
+def test_with_nobody_generating_a_prompt_gets_as_many_physical_batches_as_are_in_time(
+    tokens_per_ms: float, n: int
+) -> None:
+    pace = new_pace()
+    for _ in range(50):
+        n_prompt = pace.prompt_budget(0)
+        pace.observe(0, n_prompt, n_prompt / tokens_per_ms)
+    assert pace.prompt_budget(0) == n
 
 
 def test_before_anything_is_known_a_step_takes_one_physical_batch() -> None:
@@ -124,12 +131,12 @@ def test_a_machine_that_became_too_slow_for_the_target_does_not_starve_a_prompt(
     assert pace.prompt_budget(8) > 500
 
 
-def test_one_slow_step_costs_half_for_a_few_steps() -> None:
+def test_one_slow_step_does_not_decide() -> None:
     pace = learn(new_pace(), base_ms=10, per_token_ms=0.1)
     before = pace.prompt_budget(8)
     pace.observe(8, before, 5000)
-    assert pace.prompt_budget(8) == pytest.approx(before / 2, abs=1)
-    assert learn(pace, base_ms=10, per_token_ms=0.1, n_steps=10).prompt_budget(8) > 0.8 * before
+    assert pace.prompt_budget(8) >= 0.69 * before
+    assert learn(pace, base_ms=10, per_token_ms=0.1, n_steps=4).prompt_budget(8) > 0.9 * before
 
 
 # --- rotation

@@ -94,6 +94,7 @@ class LlamaDecoder:
         self._handle: int | None = None
         self._adapters: list[LlamaAdapter] = []
         self._unsettled: set[int] = set()
+        self._copied: tuple[int, bytes] | None = None  # what copies were made of since the last decode
         self._sharing_window: int | None = None
         self._views: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._applied = tuple((index, scale) for index, (_, scale) in enumerate(config.loras))
@@ -138,6 +139,12 @@ class LlamaDecoder:
         self.n_cells = self.n_ctx if self.kv_unified and not model.is_recurrent else 0
         # streams are copied by moving data, unless a sequence is nothing but one state
         self._copies_later = not self.kv_unified and not model.is_recurrent
+        self.can_cut = self._n_swa == 0 and not self._is_recurrent
+        # In memory that the CPU reads, moving the tokens that there are beats moving a whole stream. Of a hybrid model
+        # libllama would put the copy of the attention off, and no decode can make up for that without side effects.
+        # Not with a window: its state is no more than the window, and the copy could not be cut any more.
+        is_cheap = self.can_cut and not devices.gpus()
+        self._copies_through_host = self._copies_later and (self._is_recurrent or is_cheap)
         self._shares_window = self.kv_unified and not self._config.swa_full and 0 < self._n_window_cells < self.n_ctx
         self.can_cut = model.only_attends
         self.can_shift = not self._is_recurrent and bool(self._lib.llama_memory_can_shift(self.memory))
@@ -188,7 +195,7 @@ class LlamaDecoder:
         self._free()
         self._views.clear()
         self._unsettled.clear()
-        self._sharing_window = None
+        self._copied = self._sharing_window = None
         self._open()
 
     def decode(self, n_rows: int) -> None:
@@ -197,6 +204,7 @@ class LlamaDecoder:
 
     def _decode(self, rows: BatchStruct) -> None:
         with library_log.telling_errors() as errors:
+            self._copied = None
             status = self._lib.llama_decode(self.handle, rows)
             if status != -1:
                 self._unsettled.clear()
@@ -233,6 +241,7 @@ class LlamaDecoder:
         return self._can_remove(id_seq, start, stop) and self._remove(id_seq, start, stop)
 
     def _remove(self, id_seq: int, start: int, stop: int = -1) -> bool:
+        self._forget_copy(id_seq)
         return bool(self._lib.llama_memory_seq_rm(self.memory, id_seq, start, stop))
 
     def _can_remove(self, id_seq: int, start: int, stop: int) -> bool:
@@ -269,16 +278,23 @@ class LlamaDecoder:
             return
         self._unshare_window()
         self._remove(target, 0)
-        if self._copies_later and self._is_recurrent:
-            # libllama would put the copy of the attention off, and no decode can make up for it without side effects
-            if not self._put(target, self._get(source, 0), 0):
-                raise EngineError(f"cannot copy sequence {source}: its state does not fit")
+        if self._copies_through_host:
+            if not self._put(target, self._state_to_copy(source), 0):
+                self._remove(target, 0)
+                raise EngineError(f"cannot copy sequence {source} to {target}")
             return
         self._lib.llama_memory_seq_cp(self.memory, source, target, -1, -1)
         if self._copies_later or source in self._unsettled:
             self._unsettled |= {source, target}
         if self._shares_window:
             self._sharing_window = target
+
+    def _state_to_copy(self, source: int) -> bytes:
+        """The state of a sequence, saved once for all copies that are made of it between two decodes."""
+        if self._copied is None or self._copied[0] != source:
+            self._settle(source)
+            self._copied = (source, self._get(source, 0))
+        return self._copied[1]
 
     def append(self, source: int, target: int) -> None:
         assert self.kv_unified and self.can_cut, "only cells of one pool can be shared by parts"
@@ -288,6 +304,7 @@ class LlamaDecoder:
 
     def shift(self, id_seq: int, start: int, stop: int, delta: int) -> None:
         assert self.can_shift, "the positions of this memory cannot be moved"
+        self._forget_copy(id_seq)
         self._lib.llama_memory_seq_add(self.memory, id_seq, start, stop, delta)
         self._unsettled.add(id_seq)
 
@@ -353,7 +370,12 @@ class LlamaDecoder:
                 raise EngineError(f"cannot save a sequence of {size} bytes: {library_log.reason(errors)}")
         return state
 
+    def _forget_copy(self, id_seq: int) -> None:
+        if self._copied is not None and self._copied[0] == id_seq:
+            self._copied = None
+
     def _put(self, id_seq: int, state: bytes, flags: int) -> bool:
+        self._forget_copy(id_seq)
         n_bytes: int = self._lib.llama_state_seq_set_data_ext(self.handle, state, len(state), id_seq, flags)
         return n_bytes == len(state) > 0
 
