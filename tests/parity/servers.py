@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from process import REAL, Server
 
-from llamahttp.binding import library
+from llamahttp.binding import manifest
 
 N_SLOTS = 4
 N_CTX_SLOT = 1024
@@ -57,7 +57,7 @@ def complete(url: str, **body: Any) -> dict[str, Any]:
 
 def reference_program() -> Path:
     """llama-server beside libllama. Skips the test where it is not built."""
-    program = library.directory() / "llama-server"
+    program = manifest.directory() / "llama-server"
     if not program.exists():
         pytest.skip(f"{program} is not built: make reference")
     return program
