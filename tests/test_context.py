@@ -64,6 +64,14 @@ async def until_generating(engine: Engine, n: int) -> None:
     raise AssertionError("slots do not generate after a second")
 
 
+async def until_placed(engine: Engine, n: int) -> None:
+    for _ in range(200):
+        if sum(slot.state is SlotState.PROMPT for slot in (await engine.snapshot()).slots) >= n:
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("slots do not compute prompts after a while")
+
+
 async def test_one_prompt_is_continued_to_the_limit(engine: Engine) -> None:
     tokens, end = await collect(engine, CompletionTask(prompt("hello"), n_predict=10))
     assert tokens == continuation(prompt("hello"), 10)
@@ -528,6 +536,22 @@ async def test_another_salt_shares_nothing(engine: Engine, salt: str) -> None:
     await collect(engine, CompletionTask(prompt("who am I?" * 9), n_predict=3, salt="alice"))
     _, end = await collect(engine, CompletionTask(prompt("who am I?" * 9), n_predict=3, salt=salt))
     assert (end.timings.n_cached, end.timings.cache.miss) == (0, Miss.NEW)
+
+
+async def test_nobody_gets_the_memory_of_another_salt_after_a_prompt_was_left_at_once() -> None:
+    """Its sequence was still known by a prompt of which nothing had been computed, whatever it held later."""
+    decoder = FakeDecoder(n_slots=2)
+    decoder.step_seconds = 0.005
+    secret = CompletionTask(prompt("secret " * 100), n_predict=3, salt="bob")
+    async with fake_engine(decoder, target_step_ms=1) as engine:
+        shorter = asyncio.create_task(collect(engine, CompletionTask(prompt("computed first " * 40), n_predict=3)))
+        async with engine.submit(secret):
+            await until_placed(engine, 2)
+        await shorter
+        await collect(engine, CompletionTask(secret.prompt[:-6], n_predict=1, salt="alice"))
+        tokens, end = await collect(engine, secret)
+    assert tokens == continuation(secret.prompt, 3)
+    assert end.timings.cache == CacheUse(miss=Miss.NEW)
 
 
 async def test_a_task_with_adapters_never_reuses_what_was_computed_without_them() -> None:

@@ -189,6 +189,7 @@ class ResidentCache:
         It belongs to slot `id_slot` from now on. `n_min_chunk` above 0 also moves equal parts of at least so many
         tokens to their new place.
         """
+        assert match.source is None or _begins(match.source, namespace, tokens[: match.n_resident]), "a wrong index"
         sequence = self._open(match, takes_over=n_min_chunk > 0)
         if n_min_chunk > 0 and not match.pieces:
             self._move_chunks(sequence, tokens[: n_tokens - 1], match.n_resident, n_min_chunk)
@@ -376,10 +377,11 @@ class ResidentCache:
 
     def _index(self, sequence: Sequence) -> None:
         n = max(sequence.n_prompt, sequence.n_past) if sequence.is_busy else sequence.n_past
+        if n == 0:  # left before its first token was computed
+            self._unindex(sequence)
+            return
         sequence.n_prompt = n
-        if n:
-            index = self._indexes.setdefault(sequence.namespace, RadixIndex())
-            index.insert(sequence.id, sequence.tokens[:n])
+        self._indexes.setdefault(sequence.namespace, RadixIndex()).insert(sequence.id, sequence.tokens[:n])
 
     def _unindex(self, sequence: Sequence) -> None:
         index = self._indexes.get(sequence.namespace)
@@ -466,6 +468,12 @@ class ResidentCache:
         self.grow(sequence, n)
         self.release(sequence)
         return True
+
+
+def _begins(sequence: Sequence, namespace: Namespace, tokens: NDArray[np.int32]) -> bool:
+    """Whether a sequence really holds these tokens, computed under the same salt and adapters."""
+    is_same = sequence.namespace == namespace and sequence.n_past >= len(tokens)
+    return is_same and np.array_equal(sequence.tokens[: len(tokens)], tokens)
 
 
 @dataclass(frozen=True, slots=True)
