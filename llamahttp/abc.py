@@ -158,6 +158,25 @@ class Decoder(Protocol):
         """Free the context. Safe twice."""
 
 
+class Constraint(Protocol):
+    """What the next token of one request may be: a grammar, a budget of thoughts, or several of these together.
+
+    One thread at a time uses it, but not always the same one: `mask` runs on the pool that samples.
+    """
+
+    def forced(self) -> int | None:
+        """The token that has to come next, which is then not sampled; None where there is a choice."""
+
+    def allows(self, token: int) -> bool:
+        """Whether `token` may come next. Asked first, since most sampled tokens may."""
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, bool[n_vocab]. All False fails the request."""
+
+    def accept(self, token: int) -> None:
+        """`token`, which was forced or allowed, has come."""
+
+
 class Sampler(Protocol):
     """Chooses the tokens of one request. Made by `SamplerFactory`, released when the request ends."""
 
@@ -168,13 +187,18 @@ class Sampler(Protocol):
 class SamplerFactory(Protocol[SamplerT]):
     """Makes samplers and samples with several of them at once. Engine thread only."""
 
-    def open(self, params: SamplingParams, prompt: NDArray[np.int32]) -> SamplerT:
-        """A sampler whose history ends with `prompt`. Raises InvalidRequest for parameters that libllama refuses."""
+    def open(
+        self, params: SamplingParams, prompt: NDArray[np.int32], constraint: Constraint | None = None
+    ) -> SamplerT:
+        """A sampler whose history ends with `prompt`, and that gives only tokens that `constraint` allows.
+
+        `constraint` is not told of the prompt. Raises InvalidRequest for parameters that libllama refuses.
+        """
 
     def sample(self, samplers: Sequence[SamplerT], logits: NDArray[np.float32]) -> list[int]:
-        """Sample row i of `logits` with samplers[i] and accept the token into its history.
+        """Sample row i of `logits` with samplers[i] and accept the token into its history and its constraint.
 
-        -1 for a row whose logits are not numbers; it says nothing about the others.
+        -1 for a row whose logits are not numbers, or whose constraint allows nothing; it says nothing about the others.
         """
 
     def probs(self, row: NDArray[np.float32], token: int, n_top: int) -> TokenProbs:

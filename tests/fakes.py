@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llamahttp.abc import BatchError, ModelInfo
+from llamahttp.abc import BatchError, Constraint, ModelInfo
 from llamahttp.config import EngineConfig
 from llamahttp.engine import Engine
 from llamahttp.sampling import NO_TOKEN
@@ -246,7 +246,9 @@ class FakeSamplerFactory:
         """Raised by `open`."""
         self.closed = False
 
-    def open(self, params: SamplingParams, prompt: NDArray[np.int32]) -> FakeSampler:
+    def open(
+        self, params: SamplingParams, prompt: NDArray[np.int32], constraint: Constraint | None = None
+    ) -> FakeSampler:
         if self.error is not None:
             raise self.error
         self.opened.append(FakeSampler(params))

@@ -54,10 +54,21 @@ class FullChain:
 
     def sample(self, row: NDArray[np.float32]) -> int:
         """The token that the chain selects from float32[n_vocab], accepted into its history."""
+        return self._accept(self._select(row))
+
+    def sample_allowed(self, row: NDArray[np.float32], allowed: NDArray[np.bool_]) -> int:
+        """As llama-server does under a grammar: if the selected token is not allowed, select once more among those."""
+        token = self._select(row)
+        return self._accept(token if allowed[token] else self._select(np.where(allowed, row, np.float32(-np.inf))))
+
+    def _select(self, row: NDArray[np.float32]) -> int:
         data = np.zeros(self._n_vocab, CANDIDATE)
         data["id"], data["logit"] = np.arange(self._n_vocab), row
         array = TokenDataArray(data=data.ctypes.data, size=len(data), selected=-1, sorted=False)
         self._lib.llama_sampler_apply(self._chain, c.byref(array))
-        token = int(data["id"][array.selected])
+        first = (array.data - data.ctypes.data) // data.itemsize  # xtc moves the beginning of the array
+        return int(data["id"][first + array.selected])
+
+    def _accept(self, token: int) -> int:
         self._lib.llama_sampler_accept(self._chain, token)
         return token
