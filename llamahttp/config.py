@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,19 @@ DEMO_MODEL = Path(__file__).parent / "assets" / "demo.gguf"
 
 N_SLOTS_MAX = 256
 """LLAMA_MAX_SEQ: sequences that a context can tell apart."""
+
+
+class Pooling(enum.Enum):
+    """How the vectors of an input's tokens become one vector. The value is what users write."""
+
+    NONE = "none"
+    """They stay as they are."""
+    MEAN = "mean"
+    CLS = "cls"
+    """The first token's."""
+    LAST = "last"
+    RANK = "rank"
+    """What a classifier behind them says: scores instead of an embedding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,12 @@ class EngineConfig:
     """Checkpoints a sequence keeps, for models whose memory cannot be cut anywhere; 0 is none."""
     checkpoint_min_step: int = 8192
     """Prompt tokens after which a checkpoint is taken even within a turn."""
+    embeddings: bool = False
+    """Compute embeddings too, in a context of their own. A model that does nothing else does so anyway."""
+    reranking: bool = False
+    """The same with the pooling RANK."""
+    pooling: Pooling | None = None
+    """None takes what the model says, which is NONE if it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +119,8 @@ class ServerConfig:
     """Default of a request's `cache_prompt`."""
     n_cache_reuse: int = 0
     """Default of a request's `n_cache_reuse`."""
+    embd_normalize: int = 2
+    """Default of an embedding request's `embd_normalize`."""
     salt_by_key: bool = False
     """Only requests with the same API key share a cache."""
     slot_save_path: Path | None = None

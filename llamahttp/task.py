@@ -78,6 +78,13 @@ class CompletionTask:
     """Positions in the prompt, ascending, where a turn begins: later prompts are likely to differ from there on."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingTask:
+    """Compute the embedding of each of `inputs` (int32[n], n >= 1, ids checked by the engine)."""
+
+    inputs: tuple[NDArray[np.int32], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class TokenProbs:
     """Log probabilities at one generated token: its own, and the most likely ones, best first."""
@@ -185,7 +192,18 @@ class Failure:
     error: LlamaHTTPError
 
 
-Result = PromptProgress | Tokens | Finished | Failure
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """Inputs of an EmbeddingTask that one step has completed, in no particular order; the last ones end the task.
+
+    Pairs (index of the input, float32[n_vectors, n_numbers]): one vector, or with the pooling NONE one a token.
+    """
+
+    vectors: tuple[tuple[int, NDArray[np.float32]], ...]
+    is_last: bool
+
+
+Result = PromptProgress | Tokens | Finished | Embedded | Failure
 
 
 class SlotState(enum.Enum):
