@@ -616,6 +616,25 @@ async def test_a_conversation_outlives_its_slot_in_spare_sequences() -> None:
             assert (end.timings.n_cached, end.timings.cache.miss) == (len(talk) - 1, Miss.NONE)
 
 
+async def test_a_chat_loses_nothing_to_another_that_begins_alike_where_each_slot_has_its_own_memory() -> None:
+    system, questions = "instructions that both chats begin with, " * 4, [f"question {i}? " * 5 for i in range(2)]
+    async with fake_engine(FakeDecoder(kv_unified=False)) as engine:
+        for question in questions:
+            await collect(engine, CompletionTask(prompt(system + question), n_predict=1))
+        for question in questions:
+            _, end = await collect(engine, CompletionTask(prompt(system + question + "And then?"), n_predict=1))
+            assert end.timings.n_cached == len(system + question)
+
+
+async def test_what_a_full_memory_has_no_room_for_is_stored() -> None:
+    """The only slot goes on with another chat that begins alike, again and again, without ever being idle."""
+    system, questions = "instructions that both chats begin with, " * 4, [f"question {i}? " * 5 for i in range(2)]
+    async with fake_engine(FakeDecoder(n_slots=1, kv_unified=False), cache_ram=64) as engine:
+        prompts = [prompt(system + question) for question in questions * 3]
+        answers = await asyncio.gather(*(collect(engine, CompletionTask(p, n_predict=1)) for p in prompts))
+    assert [end.timings.n_cached for _, end in answers[2:]] == [len(p) - 1 for p in prompts[2:]]
+
+
 # --- memory that cannot be cut
 
 

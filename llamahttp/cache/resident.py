@@ -213,21 +213,24 @@ class ResidentCache:
             empty = self._empty()
             assert empty is not None, "there are as many sequences as slots"
             return empty
-        if not source.is_busy and (takes_over or self._loses_little(source, match.n_resident)):
-            self._unindex(source)
-            return source
-        target = self._empty(keep=source)
-        if target is None:
-            self._unindex(source)
-            return source
-        self._copy(source, target)
-        return target
+        goes_on = not source.is_busy and (takes_over or self._loses_little(source, match.n_resident))
+        target = None if goes_on else self._empty(keep=source)
+        if target is not None:
+            self._copy(source, target)
+            return target
+        if source.n_past >= match.n_resident + MIN_SHARED:
+            self.save(source)
+        self._unindex(source)
+        return source
 
     def _loses_little(self, source: Sequence, n: int) -> bool:
         """Whether to go on in the source itself instead of a copy, for what lies behind its first `n` tokens."""
         if self._cells is not None:
             return source.n_past == n
-        return 2 * n >= source.n_past  # a copy moves a whole stream of the cache, and costs another sequence its place
+        # a copy moves data, and without an empty sequence it costs another one its place
+        if any(sequence.is_empty for sequence in self.sequences):
+            return source.n_past < n + MIN_SHARED
+        return 2 * n >= source.n_past
 
     def _empty(self, keep: Sequence | None = None) -> Sequence | None:
         for sequence in self.sequences:
