@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .config import Pooling
 from .task import SamplingParams, TokenProbs
 
 SamplerT = TypeVar("SamplerT", bound="Sampler")
@@ -22,9 +23,12 @@ class Vocab(Protocol):
 
     n_tokens: int
     bos: int
-    """Token id, or -1 where the model has none. Likewise `eos`."""
+    """Token id, or -1 where the model has none. Likewise `eos` and `sep`."""
     eos: int
+    sep: int
     adds_bos: bool
+    adds_eos: bool
+    adds_sep: bool
     eog: frozenset[int]
     """Every token that ends a generation."""
     pieces: Sequence[bytes]
@@ -175,6 +179,49 @@ class Constraint(Protocol):
 
     def accept(self, token: int) -> None:
         """`token`, which was forced or allowed, has come."""
+
+
+class InputPart(NamedTuple):
+    """Tokens [start, start + len(tokens)) of an input whose embedding is computed as sequence `id_seq`."""
+
+    id_seq: int
+    start: int
+    tokens: NDArray[np.int32]
+
+
+class Embedder(Protocol):
+    """A context that computes embeddings, with memory of its own if any. Engine thread only, but for the constants."""
+
+    n_ctx: int
+    """Most tokens of an input."""
+    n_batch: int
+    """Tokens of a decode, but for an input that is longer and cannot be cut into parts."""
+    n_seq_max: int
+    n_out: int
+    """Numbers of a vector; with the pooling RANK the classifier's scores."""
+    pooling: Pooling
+    takes_parts: bool
+    """An input may be computed in several parts, one decode after the other."""
+    pools: bool
+    """`decode` gives one vector a part, which is pooled already, instead of one a token."""
+
+    def reserve(self, n_tokens: int) -> None:
+        """Make room for an input of this length, at the price of what the sequences hold. Raises EngineError."""
+
+    def decode(self, parts: Sequence[InputPart]) -> list[NDArray[np.float32]]:
+        """Compute the parts together: of each float32[n, n_out], with n 1 or the number of its tokens. Copies.
+
+        Raises BatchError; the sequences are then empty.
+        """
+
+    def forget(self, id_seq: int) -> None:
+        """Empty a sequence."""
+
+    def rebuild(self) -> None:
+        """Make the context anew after a fatal BatchError. Raises EngineError."""
+
+    def close(self) -> None:
+        """Free the context. Safe twice."""
 
 
 class Sampler(Protocol):

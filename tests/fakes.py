@@ -46,7 +46,8 @@ class FakeVocab:
     n_tokens = N_VOCAB
     bos = -1
     eos = EOS
-    adds_bos = False
+    sep = -1
+    adds_bos = adds_eos = adds_sep = False
     eog = frozenset({EOS})
     pieces = (*(bytes([i]) for i in range(256)), b"")
     special_pieces = (*pieces[:256], b"<eos>")

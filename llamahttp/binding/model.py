@@ -152,7 +152,10 @@ class LlamaVocab:
         self.n_tokens: int = lib.llama_vocab_n_tokens(handle)
         self.bos: int = lib.llama_vocab_bos(handle)
         self.eos: int = lib.llama_vocab_eos(handle)
+        self.sep: int = lib.llama_vocab_sep(handle)
         self.adds_bos: bool = lib.llama_vocab_get_add_bos(handle)
+        self.adds_eos: bool = lib.llama_vocab_get_add_eos(handle)
+        self.adds_sep: bool = lib.llama_vocab_get_add_sep(handle)
         # libllama has no list of them. With 128k tokens 40 ms of calls that keep the GIL for 0.3 us each: others get on
         self.eog = frozenset(i for i in range(self.n_tokens) if lib.llama_vocab_is_eog(handle, i))
         self.special_pieces: Sequence[bytes] = _Pieces(self.n_tokens, self._piece)
