@@ -56,6 +56,10 @@ MAX_FAILED_STEPS = 3
 """Unexpected exceptions in a row after which the engine gives up and says so."""
 
 
+STORE_S = 5.0
+"""Seconds that the end may take to hand the disk tier what is in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContextConfig:
     """What is not the decoder's to know."""
@@ -109,7 +113,7 @@ class ServerContext:
         self._adapters: tuple[tuple[int, float], ...] | None = None  # None: those that a fresh context applies
         self._counts: defaultdict[str, float] = defaultdict(int)
         self._misses: Counter[Miss] = Counter()
-        self._closing = False
+        self._closing = self._gave_up = False
         self._thread: threading.Thread | None = None
 
     def start(self, *, warmup: bool = False) -> None:
@@ -159,6 +163,7 @@ class ServerContext:
 
     def _give_up(self, error: EngineError) -> None:
         log.error("%s", error)
+        self._gave_up = True
         self._on_failure(error)
         self._queue.close()
 
@@ -184,6 +189,14 @@ class ServerContext:
             self._queue.answer(ask, stopping if ask.action is not None else self._snapshot())
         for slot in list(self._running.values()):
             self._release(slot)
+        if self._store.has_disk and not self._gave_up:
+            self._store_rest()
+
+    def _store_rest(self) -> None:
+        """Give the disk what is in memory, for a while, so that the next start finds it."""
+        until = time.monotonic() + STORE_S
+        while self._cache.wants_to_store and time.monotonic() < until:
+            self._cache.store_some()
 
     # --- what comes in
 

@@ -635,6 +635,14 @@ async def test_what_a_full_memory_has_no_room_for_is_stored() -> None:
     assert [end.timings.n_cached for _, end in answers[2:]] == [len(p) - 1 for p in prompts[2:]]
 
 
+async def test_a_server_that_stops_gives_the_disk_what_it_held(tmp_path: Path) -> None:
+    prompts = [prompt(f"{i}, a chat that goes on after the restart " * 8) for i in range(3)]
+    for n_cached in (0, len(prompts[0]) - 1):
+        async with fake_engine(FakeDecoder(), cache_disk=tmp_path) as engine:
+            answers = [await collect(engine, CompletionTask(p, n_predict=1)) for p in prompts]
+        assert [end.timings.n_cached for _, end in answers] == [n_cached] * 3
+
+
 # --- memory that cannot be cut
 
 
