@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from llamahttp.binding.model import LlamaModel
 
 from . import models
+from .conversations import BASE, KINDS, Judge, Memory
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +75,18 @@ def lfm2(models_folder: Path) -> Iterator[LlamaModel]:
     model = LlamaModel(models.write_lfm2(models_folder / "lfm2.gguf"))
     yield model
     model.close()
+
+
+@pytest.fixture(scope="session")
+def judges(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Judge]]:
+    """A judge for each model, by the name of its fixture."""
+    with contextlib.ExitStack() as opened:
+        yield functools.cache(lambda name: opened.enter_context(Judge(request.getfixturevalue(name))))
+
+
+@pytest.fixture(params=list(KINDS))
+def memory(request: pytest.FixtureRequest, judges: Callable[[str], Judge]) -> Memory:
+    """Each kind of memory in turn."""
+    name, changes = KINDS[request.param]
+    judge = judges(name)
+    return Memory(request.param, replace(BASE, model=judge.path, **changes), judge)
