@@ -89,4 +89,4 @@ def memory(request: pytest.FixtureRequest, judges: Callable[[str], Judge]) -> Me
     """Each kind of memory in turn."""
     name, changes = KINDS[request.param]
     judge = judges(name)
-    return Memory(request.param, replace(BASE, model=judge.path, **changes), judge)
+    return Memory(request.param, replace(BASE, model=Path(judge.model.info.path), **changes), judge)

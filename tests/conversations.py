@@ -127,7 +127,7 @@ class Judge:
             n_outputs=2048,
             loras=tuple(loras),
         )
-        self.path = Path(model.info.path)
+        self.model = model
         self._decoder = LlamaDecoder(model, sizes)
         self._eog = sorted(model.vocab.eog)
 
