@@ -18,6 +18,7 @@ from .abc import BatchError, Decoder, SamplerFactory, Vocab
 from .batch import BatchWriter
 from .cache.resident import ResidentCache
 from .cache.store import Store
+from .embedding import EmbeddingSide
 from .errors import EngineError, InvalidRequest, LlamaHTTPError, ModelError, Unavailable
 from .placement import Placement
 from .queue import (
@@ -25,6 +26,8 @@ from .queue import (
     Cancel,
     Close,
     Delivery,
+    Embed,
+    EmbeddingStream,
     EraseSlot,
     Loaded,
     Message,
@@ -85,6 +88,7 @@ class ServerContext:
         cache: ResidentCache,
         store: Store,
         *,
+        embedding: EmbeddingSide | None = None,
         on_failure: Callable[[EngineError], None] = lambda error: None,
         on_rebuild: Callable[[bool], None] = lambda begins: None,
     ) -> None:
@@ -98,6 +102,7 @@ class ServerContext:
         self._queue = queue
         self._cache = cache
         self._store = store
+        self._embedding = embedding
         self._on_failure = on_failure
         self._on_rebuild = on_rebuild
         self._slots = [Slot(id_slot, config.n_ctx_slot) for id_slot in range(config.n_slots)]
@@ -158,6 +163,8 @@ class ServerContext:
         try:
             self._decoder.decode(1)
             self._decoder.remove(0, 0)
+            if self._embedding is not None:
+                self._embedding.warm_up()
         except BatchError as error:
             self._give_up(EngineError(f"the model cannot be computed: {error}"))
 
@@ -176,14 +183,27 @@ class ServerContext:
         if (generating or parts) and self._decode(generating, parts):
             self._apply(generating, parts)
         self._deliver()
+        self._embed(is_alone=not generating)
         if self._cache.is_crowded or not (generating or parts):
             self._cache.store_some()  # a piece a step, so that making room does not have to wait for it
+
+    def _embed(self, *, is_alone: bool) -> None:
+        """A batch of embeddings after each step of those who generate, so that neither waits for long."""
+        if self._embedding is not None and self._embedding.is_busy:
+            self._deliveries += self._embedding.step(is_alone=is_alone)
+            self._deliver()
 
     def _end(self) -> None:
         stopping = Unavailable("the server is stopping")
         self._deliveries += [(stream, Failure(stopping)) for stream in (*self._queue.drain(), *self._running)]
         self._deliver()
         self._inbox += self._queue.receive(block=False)
+        self._deliveries += [
+            (message.stream, Failure(stopping)) for message in self._inbox if isinstance(message, Embed)
+        ]
+        if self._embedding is not None:
+            self._deliveries += self._embedding.fail_all(stopping)
+        self._deliver()
         asks = [message for message in self._inbox if isinstance(message, Ask)]
         for ask in (*asks, *self._actions):
             self._queue.answer(ask, stopping if ask.action is not None else self._snapshot())
@@ -205,8 +225,12 @@ class ServerContext:
         while self._inbox:  # one by one: should one fail, those behind it are still there
             message = self._inbox.popleft()
             match message:
-                case Cancel(stream):
+                case Cancel(ResultStream() as stream):
                     self._cancel(stream)
+                case Cancel(EmbeddingStream() as stream) if self._embedding is not None:
+                    self._embedding.cancel(stream)
+                case Embed(stream) if self._embedding is not None:
+                    self._embedding.submit(stream)
                 case Stop(stream, n_tokens):
                     self._stop(stream, n_tokens)
                 case Ask():
@@ -220,7 +244,9 @@ class ServerContext:
             self._launch_waiting()
 
     def _has_work(self) -> bool:
-        return any(not slot.is_loading for slot in self._running.values()) or self._cache.wants_to_store
+        is_embedding = self._embedding is not None and self._embedding.is_busy
+        is_running = any(not slot.is_loading for slot in self._running.values())
+        return is_embedding or is_running or self._cache.wants_to_store
 
     def _cancel(self, stream: ResultStream) -> None:
         slot = self._running.get(stream)
@@ -503,6 +529,8 @@ class ServerContext:
         """Every task gets its end first; then what is in memory goes, as nobody knows what the failure left there."""
         for slot in self._running.values():
             self._send(slot, Failure(error))
+        if self._embedding is not None:
+            self._deliveries += self._embedding.fail_all(error)
         self._deliver()
         self._count(n_failed=len(self._running))
         for slot in list(self._running.values()):

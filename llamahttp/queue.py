@@ -16,13 +16,27 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from .cache.snapshot import Snapshot
 from .errors import QueueFull, Unavailable
-from .task import CompletionTask, EngineSnapshot, Failure, Finished, PromptProgress, Result, Tokens
+from .task import (
+    CompletionTask,
+    Embedded,
+    EmbeddingTask,
+    EngineSnapshot,
+    Failure,
+    Finished,
+    PromptProgress,
+    Result,
+    Tokens,
+)
 
-Delivery = tuple["ResultStream", Result]
+TaskT = TypeVar("TaskT", bound=CompletionTask | EmbeddingTask)
+ResultT = TypeVar("ResultT", bound=Result)
+StreamT = TypeVar("StreamT", bound="Stream[Any, Any]")
+
+Delivery = tuple["Stream[Any, Any]", Result]
 
 SMOOTHING = 0.1
 """Weight of the last interval between two tasks taken, in their mean."""
@@ -32,7 +46,14 @@ SMOOTHING = 0.1
 class Cancel:
     """The reader of a running task has left."""
 
-    stream: ResultStream
+    stream: Stream[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """A task for the context of embeddings. It needs no slot, so it waits with the engine."""
+
+    stream: EmbeddingStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +107,17 @@ class Close:
     """Fail what is left and end the engine thread."""
 
 
-Message = Cancel | Stop | Ask | Loaded | Close
+Message = Cancel | Embed | Stop | Ask | Loaded | Close
 
 
-class ResultStream:
+class Stream(Generic[TaskT, ResultT]):
     """The results of one task, read on the event loop.
 
-    `async with` bounds the task's life: leaving the block cancels what has not ended. Iterating gives
-    `PromptProgress` and `Tokens` and last `Finished`; a `Failure` is raised as the error that it carries.
+    `async with` bounds the task's life: leaving the block cancels what has not ended. A `Failure` is raised as the
+    error that it carries.
     """
 
-    def __init__(self, queue: TaskQueue, id_task: int, task: CompletionTask) -> None:
+    def __init__(self, queue: TaskQueue, id_task: int, task: TaskT) -> None:
         self.id_task = id_task
         self.task = task
         self._queue = queue
@@ -104,7 +125,7 @@ class ResultStream:
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
 
-    async def __aenter__(self) -> ResultStream:
+    async def __aenter__(self: StreamT) -> StreamT:
         return self
 
     async def __aexit__(
@@ -112,16 +133,21 @@ class ResultStream:
     ) -> None:
         self.close()
 
+    @property
+    def has_ended(self) -> bool:
+        """Its end has come, or nobody wants it any more."""
+        return self._ended
+
     def close(self) -> None:
         """Cancel the task unless it has ended. Safe twice."""
         if not self._ended:
             self._ended = True
             self._queue.cancel(self)
 
-    def __aiter__(self) -> ResultStream:
+    def __aiter__(self: StreamT) -> StreamT:
         return self
 
-    async def __anext__(self) -> PromptProgress | Tokens | Finished:
+    async def __anext__(self) -> ResultT:
         while not self._results:
             if self._ended:
                 raise StopAsyncIteration
@@ -133,20 +159,28 @@ class ResultStream:
         result = self._results.popleft()
         if isinstance(result, Failure):
             raise result.error
-        return result
+        return result  # type: ignore[return-value]  # each kind of task has its own kinds of results
+
+    def _push(self, result: Result) -> None:
+        if self._ended:
+            return
+        self._results.append(result)
+        self._ended = isinstance(result, Finished | Failure) or (isinstance(result, Embedded) and result.is_last)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class ResultStream(Stream[CompletionTask, PromptProgress | Tokens | Finished]):
+    """What a completion gives: `PromptProgress` and `Tokens`, and last `Finished`."""
 
     def stop(self, n_tokens: int) -> None:
         """End the task after its first `n_tokens` generated tokens; `Finished` follows."""
         if not self._ended:
             self._queue.post(Stop(self, n_tokens))
 
-    def _push(self, result: Result) -> None:
-        if self._ended:
-            return
-        self._results.append(result)
-        self._ended = isinstance(result, Finished | Failure)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+
+class EmbeddingStream(Stream[EmbeddingTask, Embedded]):
+    """What a task for embeddings gives."""
 
 
 class TaskQueue:
@@ -158,6 +192,7 @@ class TaskQueue:
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._n_submitted = 0
+        self._embedding: set[EmbeddingStream] = set()  # without their end yet
         self._condition = threading.Condition(threading.Lock())
         self._waiting: list[ResultStream] = []  # by priority, then by age
         self._last_taken = time.monotonic()
@@ -185,6 +220,21 @@ class TaskQueue:
             self._loop.call_later(self._timeout, self._expire, stream)
         return stream
 
+    def submit_embedding(self, task: EmbeddingTask) -> EmbeddingStream:
+        """Hand the engine a task for embeddings. Raises QueueFull, or Unavailable once the queue is closed."""
+        self._embedding = {stream for stream in self._embedding if not stream.has_ended}
+        if len(self._embedding) >= self._limit:
+            raise QueueFull(f"{len(self._embedding)} requests wait for embeddings, which is the limit (--queue-size)")
+        with self._condition:
+            if self._closed:
+                raise Unavailable("the server is stopping")
+            stream = EmbeddingStream(self, self._n_submitted, task)
+            self._n_submitted += 1
+            self._messages.append(Embed(stream))
+            self._condition.notify()
+        self._embedding.add(stream)
+        return stream
+
     def _expire(self, stream: ResultStream) -> None:
         """Fail a task that waits still."""
         with self._condition:
@@ -199,12 +249,12 @@ class TaskQueue:
         """Seconds until what waits now has been taken, at the speed of the last tasks."""
         return max(1, math.ceil(self._interval * len(self._waiting)))
 
-    def cancel(self, stream: ResultStream) -> None:
+    def cancel(self, stream: Stream[Any, Any]) -> None:
         """Drop a waiting task, or tell the engine to end a running one."""
         with self._condition:
-            try:
+            if isinstance(stream, ResultStream) and stream in self._waiting:
                 self._waiting.remove(stream)
-            except ValueError:
+            else:
                 self._messages.append(Cancel(stream))
                 self._condition.notify()
 

@@ -43,6 +43,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("cache.store", ""),
     ("cache.sequence", ""),
     ("cache.cells", ""),
+    ("pooling", ""),
     ("queue", "threading call_soon_threadsafe"),
     ("abc", ""),
     ("cache.archive", ""),
@@ -51,6 +52,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("slot", ""),
     ("schedule", ""),
     ("batch", ""),
+    ("embedding", ""),
     ("placement", ""),
     ("context", "threading"),
     ("binding", ""),
@@ -69,6 +71,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.mtmd", ""),
     ("binding.fingerprint", ""),
     ("binding.decoder", "ctypes"),
+    ("binding.embedder", "ctypes"),
     ("binding.chain", "ctypes"),
     ("binding.sampler", "concurrent"),  # the pool that samples slots in parallel
     ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh

@@ -114,7 +114,7 @@ class LlamaDecoder:
         model, config = self._model, self._config
         self._owner = model.owner  # must outlive the context
         with library_log.telling_errors() as errors:
-            self._handle = self._lib.llama_init_from_model(model.handle, _params(self._lib, config))
+            self._handle = self._lib.llama_init_from_model(model.handle, context_params(self._lib, config))
             if not self._handle:
                 reason = "; ".join(errors) or "libllama gives no reason"
                 raise ModelError(f"cannot make a context of {config.n_ctx} tokens: {reason}; try a smaller --ctx-size")
@@ -156,7 +156,7 @@ class LlamaDecoder:
 
     def _fingerprint(self) -> str:
         """States go from one context into another if these agree. Rope scaling may depend on the context's size."""
-        info, params = self._model.info, _params(self._lib, self._config)
+        info, params = self._model.info, context_params(self._lib, self._config)
         is_scaled = any(".rope.scaling." in key for key in info.metadata)
         settings = (
             manifest.version(self._lib.manifest),
@@ -209,7 +209,7 @@ class LlamaDecoder:
             if status != -1:
                 self._unsettled.clear()
             if status != 0:
-                raise _batch_error(status, errors)
+                raise batch_error(status, errors)
         self._lib.llama_synchronize(self.handle)
 
     def logits(self, n_outputs: int) -> NDArray[np.float32]:
@@ -380,7 +380,7 @@ class LlamaDecoder:
         return n_bytes == len(state) > 0
 
 
-def _batch_error(status: int, errors: list[str]) -> BatchError:
+def batch_error(status: int, errors: list[str]) -> BatchError:
     """What llama_decode's status means; `errors` are the lines that libllama logged."""
     reason = f": {'; '.join(errors)}" if errors else "."
     match status:
@@ -398,7 +398,7 @@ def _flags(partial: bool) -> int:
     return CONSTANTS["LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY"] if partial else 0
 
 
-def _params(lib: Any, config: DecoderConfig) -> ContextParams:
+def context_params(lib: Any, config: DecoderConfig) -> ContextParams:
     params: ContextParams = lib.llama_context_default_params()
     params.n_ctx = config.n_ctx
     params.n_batch = config.n_batch
