@@ -21,18 +21,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .abc import Decoder, ModelInfo, SamplerFactory, Vocab
+from .abc import Decoder, Embedder, ModelInfo, SamplerFactory, Vocab
 from .binding import devices, library, manifest
+from .binding.encoder import NoDecoder
 from .binding.sampler import LlamaSamplerFactory
 from .cache.resident import ResidentCache
 from .cache.snapshot import read_snapshot, write_snapshot
 from .cache.store import Store
-from .config import EngineConfig
+from .config import EngineConfig, Pooling
 from .context import ContextConfig, ServerContext
-from .errors import ContextExceeded, EngineError, InvalidRequest, ModelError, Unavailable
+from .embedding import EmbeddingSide
+from .errors import ContextExceeded, EngineError, InvalidRequest, ModelError, NotSupported, Unavailable
 from .loading import Loading, open_store, ram_limit, slot_context
-from .queue import EraseSlot, Loaded, RestoreSlot, ResultStream, SaveSlot, SlotAction, TaskQueue
-from .task import CompletionTask, EngineSnapshot, Finished, SamplingParams, Tokens
+from .pooling import normalize
+from .queue import EmbeddingStream, EraseSlot, Loaded, RestoreSlot, ResultStream, SaveSlot, SlotAction, TaskQueue
+from .rerank import rerank_prompt
+from .task import CompletionTask, EmbeddingTask, EngineSnapshot, Finished, SamplingParams, Tokens
 from .text import TextAssembler
 
 DEFAULT_SAMPLING = SamplingParams()
@@ -66,6 +70,7 @@ class Engine:
         samplers: SamplerFactory[Any],
         *,
         n_slots: int,
+        embedder: Embedder | None = None,
         store: Store | None = None,
         library_version: str = "",
         compute: str = "CPU",
@@ -85,6 +90,10 @@ class Engine:
         self.failed: EngineError | None = None
         self.rebuilding = False
         """A fatal error was met and the context is being made anew; requests wait."""
+        self.embedder = embedder
+        """Its constants; None without embeddings."""
+        self.generates = not isinstance(decoder, NoDecoder)
+        """Whether the model continues text: an encoder does not."""
         self._decoder = decoder
         self._samplers = samplers
         self._close_model = close_model
@@ -117,6 +126,7 @@ class Engine:
                 checkpoint_bytes=ram_limit(config.cache_ram) or None,
             ),
             self._store,
+            embedding=EmbeddingSide(self.embedder, config.target_step_ms) if self.embedder is not None else None,
             on_failure=self._fail,
             on_rebuild=self._note_rebuild,
         )
@@ -136,6 +146,7 @@ class Engine:
                 opened.decoder,
                 LlamaSamplerFactory(model.vocab),
                 n_slots=opened.n_slots,
+                embedder=opened.embedder,
                 store=opened.store,
                 library_version=manifest.version(library.load().manifest),
                 compute=devices.describe_compute(config.n_gpu_layers),
@@ -161,6 +172,8 @@ class Engine:
         await asyncio.to_thread(self._context.join)
         await asyncio.to_thread(self._store.close)
         self._samplers.close()
+        if self.embedder is not None:
+            self.embedder.close()
         self._decoder.close()
         self._close_model()
 
@@ -191,14 +204,11 @@ class Engine:
 
     def _check(self, task: CompletionTask) -> None:
         prompt = task.prompt
+        if not self.generates:
+            raise NotSupported("This model only computes embeddings: it does not generate text")
         if len(prompt) == 0:
             raise InvalidRequest("the prompt is empty: it has no token to continue from")
-        wrong = np.flatnonzero((prompt < 0) | (prompt >= self.info.n_vocab))
-        if len(wrong):
-            raise InvalidRequest(
-                f"prompt token {wrong[0]} is {prompt[wrong[0]]}, which is not in the vocabulary "
-                f"of {self.info.n_vocab} tokens"
-            )
+        self._check_ids("prompt", prompt)
         if len(prompt) >= self.n_ctx_slot:
             raise ContextExceeded(len(prompt), self.n_ctx_slot)
         if not -1 <= task.id_slot < self.n_slots:
@@ -210,6 +220,14 @@ class Engine:
         for index, _ in task.adapters:
             if not 0 <= index < len(self.config.loras):
                 raise InvalidRequest(f"adapter {index} does not exist: {len(self.config.loras)} are loaded")
+
+    def _check_ids(self, name: str, tokens: NDArray[np.int32]) -> None:
+        wrong = np.flatnonzero((tokens < 0) | (tokens >= self.info.n_vocab))
+        if len(wrong):
+            raise InvalidRequest(
+                f"{name} token {wrong[0]} is {tokens[wrong[0]]}, which is not in the vocabulary "
+                f"of {self.info.n_vocab} tokens"
+            )
 
     async def snapshot(self) -> EngineSnapshot:
         """The state of the slots, copied between two steps."""
@@ -277,7 +295,69 @@ class Engine:
                         if rest := text.finish():
                             yield rest
 
+    # --- embeddings
+
+    def require_embedder(self, *, ranks: bool = False) -> Embedder:
+        """The constants of the context of embeddings. Raises NotSupported if there is none for what is wanted."""
+        embedder = self.embedder
+        if ranks and (embedder is None or embedder.pooling is not Pooling.RANK):
+            raise NotSupported("This server does not support reranking. Start it with `--reranking`")
+        if embedder is None:
+            raise NotSupported("This server does not support embeddings. Start it with `--embeddings`")
+        if not ranks and embedder.pooling is Pooling.RANK:
+            raise NotSupported("This server does not support embeddings: it reranks. Start it without `--reranking`")
+        return embedder
+
+    def submit_embedding(self, task: EmbeddingTask) -> EmbeddingStream:
+        """Queue a task for embeddings or scores. Raises NotSupported, InvalidRequest, ContextExceeded, QueueFull or
+        Unavailable."""
+        embedder = self.require_embedder(ranks=self.embedder is not None and self.embedder.pooling is Pooling.RANK)
+        if not task.inputs:
+            raise InvalidRequest("there is no input to embed")
+        for i, tokens in enumerate(task.inputs):
+            if len(tokens) == 0:
+                raise InvalidRequest(f"input {i} is empty: it has no token")
+            if len(tokens) > embedder.n_ctx:
+                raise ContextExceeded(len(tokens), embedder.n_ctx, f"input {i}")
+            self._check_ids(f"input {i}:", tokens)
+        return self._queue.submit_embedding(task)
+
+    async def embed(self, inputs: Sequence[str | Sequence[int]], *, norm: int = 2) -> list[NDArray[np.float32]]:
+        """The embedding of each text, or of each list of token ids: float32[n_embd], or with the pooling NONE
+        float32[n_tokens, n_embd] and never normalised. `norm` is llama-server's `embd_normalize`.
+
+        Raises what `submit_embedding` does.
+        """
+        embedder = self.require_embedder()
+        tokens = [await self.tokenize(i) if isinstance(i, str) else np.array(i, np.int32) for i in inputs]
+        vectors = await self._embed(tokens)
+        if embedder.pooling is Pooling.NONE:
+            return vectors
+        return [normalize(vector[0], norm) for vector in vectors]
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> list[float]:
+        """How well each document answers the query: the model's score, higher is better. Raises as `embed` does."""
+        self.require_embedder(ranks=True)
+        vectors = await self._embed([await self.tokenize_pair(query, document) for document in documents])
+        return [float(vector[0, 0]) for vector in vectors]
+
+    async def _embed(self, tokens: Sequence[NDArray[np.int32]]) -> list[NDArray[np.float32]]:
+        found: dict[int, NDArray[np.float32]] = {}
+        async with self.submit_embedding(EmbeddingTask(tuple(tokens))) as stream:
+            async for result in stream:
+                found.update(result.vectors)
+        return [found[i] for i in range(len(tokens))]
+
     # --- text
+
+    async def tokenize_pair(self, query: str, document: str) -> NDArray[np.int32]:
+        """Token ids of what a classifier rates; long texts are done on another thread."""
+        template = self.info.chat_templates.get("rerank")
+
+        def work() -> NDArray[np.int32]:
+            return rerank_prompt(self.vocab, template, query, document)
+
+        return work() if len(query) + len(document) <= LONG_TEXT else await asyncio.to_thread(work)
 
     async def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = True) -> NDArray[np.int32]:
         """Token ids of `text`, int32[n]; long texts are done on another thread."""

@@ -37,9 +37,9 @@ class ContextExceeded(LlamaHTTPError):
     status = 400
     type = "exceed_context_size_error"
 
-    def __init__(self, n_prompt: int, n_ctx: int) -> None:
+    def __init__(self, n_prompt: int, n_ctx: int, what: str = "request") -> None:
         super().__init__(
-            f"request ({n_prompt} tokens) exceeds the available context size ({n_ctx} tokens), try increasing it"
+            f"{what} ({n_prompt} tokens) exceeds the available context size ({n_ctx} tokens), try increasing it"
         )
         self.n_prompt = n_prompt
         self.n_ctx = n_ctx
@@ -119,3 +119,7 @@ class LibraryError(StartupError):
 
 class ModelError(StartupError):
     """The model file is missing, corrupt, of an unknown architecture, or does not fit."""
+
+
+class NoMemory(ModelError):
+    """The model is an encoder: it has no memory of what it has read, to generate from."""

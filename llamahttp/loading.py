@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from .abc import Decoder
 from .binding import cpu, portability
 from .binding.decoder import DecoderConfig, LlamaDecoder
+from .binding.embedder import EmbedderConfig, LlamaEmbedder
+from .binding.encoder import NoDecoder
 from .binding.model import LlamaModel
 from .cache.disk import DiskTier
 from .cache.store import Store
-from .config import N_SLOTS_MAX, EngineConfig
-from .errors import ModelError, StartupError
+from .config import N_SLOTS_MAX, EngineConfig, Pooling
+from .errors import ModelError, NoMemory, StartupError
 
 N_SPARE = 9
 """Sequences of a unified cache that keep prompts for which there is no slot; one of them moves pieces of memory."""
@@ -31,7 +33,8 @@ class Opened:
     """What an engine is made of."""
 
     model: LlamaModel
-    decoder: LlamaDecoder
+    decoder: LlamaDecoder | NoDecoder
+    embedder: LlamaEmbedder | None
     store: Store
     n_slots: int
 
@@ -50,7 +53,7 @@ class Loading:
     def __init__(self, config: EngineConfig, on_progress: Callable[[float], None] | None) -> None:
         self._config = config
         self._on_progress = on_progress
-        self._opened: list[LlamaModel | LlamaDecoder | Store] = []
+        self._opened: list[LlamaModel | LlamaDecoder | NoDecoder | LlamaEmbedder | Store] = []
         self._is_given_up = False
 
     def run(self) -> Opened:
@@ -66,17 +69,21 @@ class Loading:
         portability.check_cpu()
         model = LlamaModel(config.model, n_gpu_layers=config.n_gpu_layers, on_progress=self._go_on)
         self._opened.append(model)
-        if not model.generates:
-            raise ModelError(f"{config.model} is not a decoder-only model: it cannot continue text")
+        if model.is_encoder_decoder:
+            raise ModelError(f"{config.model} is an encoder-decoder model, which this server does not run")
         n_slots, sizes = decide_sizes(config, model.info.n_ctx_train, n_spare=N_SPARE if model.only_attends else 0)
         self._go_on()
-        decoder = LlamaDecoder(model, sizes)
+        decoder = _open_decoder(model, sizes)
         self._opened.append(decoder)
+        self._go_on()
+        embedder = _open_embedder(config, model, decoder, sizes)
+        if embedder is not None:
+            self._opened.append(embedder)
         self._go_on()
         store = open_store(config, decoder)
         self._opened.append(store)
         self._go_on()
-        return Opened(model, decoder, store, n_slots)
+        return Opened(model, decoder, embedder, store, n_slots)
 
     def _go_on(self, done: float | None = None) -> None:
         if self._is_given_up:
@@ -93,6 +100,22 @@ class Loading:
         with contextlib.suppress(IndexError):  # of the list: it is empty
             while True:
                 self._opened.pop().close()
+
+
+def _open_decoder(model: LlamaModel, sizes: DecoderConfig) -> LlamaDecoder | NoDecoder:
+    try:
+        return LlamaDecoder(model, sizes)
+    except NoMemory:
+        return NoDecoder(sizes)
+
+
+def _open_embedder(
+    config: EngineConfig, model: LlamaModel, decoder: Decoder, sizes: DecoderConfig
+) -> LlamaEmbedder | None:
+    if not (config.embeddings or config.reranking or isinstance(decoder, NoDecoder)):
+        return None
+    n_ctx = slot_context(config, decoder.n_ctx_seq, model.info.n_ctx_train)
+    return LlamaEmbedder(model, sizes, EmbedderConfig(Pooling.RANK if config.reranking else config.pooling, n_ctx))
 
 
 def open_store(config: EngineConfig, decoder: Decoder) -> Store:

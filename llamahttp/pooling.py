@@ -67,5 +67,5 @@ def _lengths(vectors: NDArray[np.float64], norm: int) -> NDArray[np.float64]:
 
 
 def shorten(vectors: Vectors, n_dimensions: int) -> Vectors:
-    """The first `n_dimensions` numbers of each vector, which of models that are trained for it make an embedding too."""
+    """The first `n_dimensions` numbers of each vector, which are an embedding too if the model is trained for it."""
     return vectors[..., :n_dimensions]

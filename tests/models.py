@@ -152,6 +152,128 @@ def _replace_attention_by_convolution(writer: gguf.GGUFWriter, shape: Shape, lay
         writer.add_tensor(f"{block}.shortconv.{name}.weight", _matrix(random, n_out, n_in))
 
 
+BERT = replace(TINY, n_heads_kv=4, n_ctx=1024)
+"""An encoder: without grouped heads, and with learned positions, which end with its context."""
+
+CLS, SEP = 1, 2
+"""Tokens that a BERT puts at the beginning of a text, and at its end and between two."""
+
+RERANK_TEMPLATE = "judge {query} against {document} now"
+LABELS = ["yes", "no"]
+
+
+def write_bert(path: Path, shape: Shape = BERT, pooling: int = gguf.PoolingType.MEAN) -> Path:
+    """A BERT: attention to both sides, no memory, no output; texts are `[CLS] ... [SEP]`."""
+    with new_model(path, "bert") as writer:
+        _write_bert(writer, shape, pooling)
+    return path
+
+
+def write_reranker(path: Path, shape: Shape = BERT) -> Path:
+    """A BERT with a classifier behind the vector of `[CLS]`."""
+    random = np.random.default_rng(7)
+    d = shape.d_model
+    with new_model(path, "bert") as writer:
+        _write_bert(writer, shape, gguf.PoolingType.RANK)
+        writer.add_classifier_output_labels(LABELS[:1])
+        writer.add_tensor("cls.weight", _matrix(random, d, d))
+        writer.add_tensor("cls.bias", np.zeros(d, np.float32))
+        writer.add_tensor("cls.output.weight", 4 * _matrix(random, 1, d))
+        writer.add_tensor("cls.output.bias", np.full(1, 0.5, np.float32))
+    return path
+
+
+def _write_bert(writer: gguf.GGUFWriter, shape: Shape, pooling: int) -> None:
+    random = np.random.default_rng(shape.seed)
+    d = shape.d_model
+    writer.add_name("tiny-bert")
+    writer.add_context_length(shape.n_ctx)
+    writer.add_embedding_length(d)
+    writer.add_block_count(shape.n_layers)
+    writer.add_feed_forward_length(shape.ff)
+    writer.add_head_count(shape.n_heads)
+    writer.add_layer_norm_eps(1e-12)
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(pooling)
+    _write_wordpieces(writer, shape)
+    for name, n_rows in (("token_embd", shape.n_vocab), ("position_embd", shape.n_ctx), ("token_types", 2)):
+        writer.add_tensor(f"{name}.weight", random.normal(size=(n_rows, d)).astype(np.float32))
+    _write_layer_norm(writer, "token_embd_norm", d)
+    for layer in range(shape.n_layers):
+        block = f"blk.{layer}"
+        sizes = {name: (d, d) for name in ("attn_q", "attn_k", "attn_v", "attn_output")}
+        for name, (n_out, n_in) in (sizes | {"ffn_up": (shape.ff, d), "ffn_down": (d, shape.ff)}).items():
+            writer.add_tensor(f"{block}.{name}.weight", _matrix(random, n_out, n_in))
+            writer.add_tensor(f"{block}.{name}.bias", 0.1 * random.normal(size=n_out).astype(np.float32))
+        _write_layer_norm(writer, f"{block}.attn_output_norm", d)
+        _write_layer_norm(writer, f"{block}.layer_output_norm", d)
+
+
+def _write_layer_norm(writer: gguf.GGUFWriter, name: str, size: int) -> None:
+    writer.add_tensor(f"{name}.weight", np.ones(size, np.float32))
+    writer.add_tensor(f"{name}.bias", np.zeros(size, np.float32))
+
+
+def _write_wordpieces(writer: gguf.GGUFWriter, shape: Shape) -> None:
+    """The words of `bench.tiny_model` under the names that BERT's tokenizer looks for."""
+    vocab = vocabulary(shape)
+    writer.add_tokenizer_model("bert")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", *vocab.texts[5:]])
+    writer.add_token_types([gguf.TokenType.CONTROL] * 5 + [gguf.TokenType.NORMAL] * (shape.n_vocab - 5))
+    writer.add_token_type_count(2)
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(CLS)
+    writer.add_eos_token_id(SEP)
+    writer.add_sep_token_id(SEP)
+    writer.add_pad_token_id(3)
+    writer.add_mask_token_id(4)
+
+
+def write_qwen3_reranker(path: Path, shape: Shape = TINY) -> Path:
+    """A qwen3 with a classifier behind the last token, and a template for what it rates: it generates, too."""
+    random = np.random.default_rng(7)
+    with new_model(path, "qwen3") as writer:
+        write_metadata(writer, shape, vocabulary(shape))
+        writer.add_pooling_type(gguf.PoolingType.RANK)
+        writer.add_classifier_output_labels(LABELS)
+        writer.add_string("tokenizer.chat_template.rerank", RERANK_TEMPLATE)
+        write_weights(writer, shape, vocabulary(shape))
+        for layer in range(shape.n_layers):
+            _write_head_norms(writer, shape, layer)
+        writer.add_tensor("cls.output.weight", 4 * _matrix(random, len(LABELS), shape.d_model))
+    return path
+
+
+def write_t5(path: Path, shape: Shape = TINY) -> Path:
+    """The metadata and some weights of an encoder-decoder."""
+    with new_model(path, "t5") as writer:
+        write_metadata(writer, replace(shape, n_heads_kv=shape.n_heads), vocabulary(shape))
+        writer.add_relative_attn_buckets_count(32)
+        writer.add_decoder_start_token_id(0)
+        _write_t5_weights(writer, shape)
+    return path
+
+
+def _write_t5_weights(writer: gguf.GGUFWriter, shape: Shape) -> None:
+    random = np.random.default_rng(1)
+    d, ones = shape.d_model, np.ones(shape.d_model, np.float32)
+    writer.add_tensor("token_embd.weight", random.normal(size=(shape.n_vocab, d)).astype(np.float32))
+    for side in ("enc", "dec"):
+        writer.add_tensor(f"{side}.output_norm.weight", ones)
+        for layer in range(shape.n_layers):
+            block = f"{side}.blk.{layer}"
+            kinds = ("attn", "cross_attn") if side == "dec" else ("attn",)
+            for kind in kinds:
+                writer.add_tensor(f"{block}.{kind}_norm.weight", ones)
+                for name in ("q", "k", "v", "o"):
+                    writer.add_tensor(f"{block}.{kind}_{name}.weight", _matrix(random, d, d))
+            writer.add_tensor(f"{block}.attn_rel_b.weight", random.normal(size=(32, shape.n_heads)).astype(np.float32))
+            writer.add_tensor(f"{block}.ffn_norm.weight", ones)
+            writer.add_tensor(f"{block}.ffn_up.weight", _matrix(random, shape.ff, d))
+            writer.add_tensor(f"{block}.ffn_down.weight", _matrix(random, d, shape.ff))
+
+
 def _matrix(random: np.random.Generator, n_out: int, n_in: int) -> NDArray[np.float32]:
     """Random weights that keep activations near unit size."""
     return (n_in**-0.5 * random.normal(size=(n_out, n_in))).astype(np.float32)

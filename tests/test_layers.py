@@ -25,6 +25,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     # module, words of SPECIAL that it may use
     ("version", ""),
     ("errors", ""),
+    ("samplers", ""),
     ("config", ""),
     ("flags", ""),
     ("log", "environ threading"),  # NO_COLOR and TERM; the writer
@@ -48,6 +49,8 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("abc", ""),
     ("cache.archive", ""),
     ("cache.resident", ""),
+    ("candidates", ""),
+    ("rerank", ""),
     ("sampling", ""),
     ("slot", ""),
     ("schedule", ""),
@@ -72,6 +75,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.fingerprint", ""),
     ("binding.decoder", "ctypes"),
     ("binding.embedder", "ctypes"),
+    ("binding.encoder", ""),
     ("binding.chain", "ctypes"),
     ("binding.sampler", "concurrent"),  # the pool that samples slots in parallel
     ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh

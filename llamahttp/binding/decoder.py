@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..abc import BatchError
-from ..errors import EngineError, ModelError
+from ..errors import EngineError, ModelError, NoMemory
 from . import cpu, devices, library, library_log, manifest
 from .adapter import LlamaAdapter
 from .fingerprint import fingerprint
@@ -119,7 +119,7 @@ class LlamaDecoder:
                 reason = "; ".join(errors) or "libllama gives no reason"
                 raise ModelError(f"cannot make a context of {config.n_ctx} tokens: {reason}; try a smaller --ctx-size")
         if not self.memory:
-            raise ModelError(f"{model.info.desc} has no memory to generate from; only decoder models are served so far")
+            raise NoMemory(f"{model.info.desc} has no memory to generate from")
         self.set_adapters(self._applied)
 
     def _read_sizes(self) -> None:

@@ -88,7 +88,7 @@ class LlamaEmbedder:
         self._apply_adapters()
 
     def _sized(self) -> DecoderConfig:
-        """Room for an input of `_capacity` tokens, which taken in parts needs no larger batch, but cells beside others'."""
+        """Room for an input of `_capacity` tokens, which in parts needs no larger batch, but cells beside others'."""
         if self.takes_parts:
             n_ctx, n_batch = self._capacity + self.n_batch, self.n_batch
         else:

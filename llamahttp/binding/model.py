@@ -101,9 +101,10 @@ class LlamaModel:
         return self.n_swa == 0 and not self.is_recurrent and not self.is_hybrid
 
     @property
-    def generates(self) -> bool:
-        """Whether it is a decoder-only model, which continues text; encoders and encoder-decoders do not."""
-        return self._lib.llama_model_has_decoder(self.handle) and not self._lib.llama_model_has_encoder(self.handle)
+    def is_encoder_decoder(self) -> bool:
+        """Whether it reads with one half and writes with the other, as T5 does."""
+        lib, handle = self._lib, self.handle
+        return bool(lib.llama_model_has_decoder(handle) and lib.llama_model_has_encoder(handle))
 
     def _read_info(self, path: Path) -> ModelInfo:
         lib, handle = self._lib, self.handle

@@ -106,7 +106,7 @@ def test_what_is_known_about_a_model(llama: LlamaModel, llama_gguf: Path) -> Non
     assert info.metadata["general.architecture"] == "llama"
     assert info.metadata["llama.attention.head_count_kv"] == "2"
     assert info.chat_templates == {"default": CHAT_TEMPLATE}
-    assert llama.generates
+    assert not llama.is_encoder_decoder
     assert llama.n_swa == 0
 
 
