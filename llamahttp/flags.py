@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import N_SLOTS_MAX, EngineConfig, LogConfig, ServerConfig
+from .config import N_SLOTS_MAX, EngineConfig, LogConfig, Pooling, ServerConfig
 from .errors import StartupError
 
 INT_MAX = 2**31 - 1
@@ -172,6 +172,13 @@ def _near(missing: Path) -> str:
     names = [path.name for path in missing.parent.glob("*.gguf")] if missing.parent.is_dir() else []
     close = difflib.get_close_matches(missing.name, names, n=1)
     return f"; did you mean {missing.with_name(close[0])}?" if close else ""
+
+
+def pooling(value: str) -> Pooling:
+    try:
+        return Pooling(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not one of {', '.join(each.value for each in Pooling)}") from None
 
 
 def text_file(value: str) -> str:
@@ -528,6 +535,36 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             metavar="PATH",
             parse=directory,
             help="directory for what POST /slots/ID saves and restores (default: off)",
+        ),
+        Constant(
+            names=("--embedding", "--embeddings"),
+            target="engine.embeddings",
+            value=True,
+            env="LLAMA_ARG_EMBEDDINGS",
+            help="serve embeddings too, in a context of their own beside that of chats",
+        ),
+        Constant(
+            names=("--rerank", "--reranking"),
+            target="engine.reranking",
+            value=True,
+            env="LLAMA_ARG_RERANKING",
+            help="serve reranking: the same with --pooling rank",
+        ),
+        Value(
+            names=("--pooling",),
+            target="engine.pooling",
+            metavar="{none,mean,cls,last,rank}",
+            parse=pooling,
+            env="LLAMA_ARG_POOLING",
+            help="how the vectors of an input's tokens become one (default: what the model says)",
+        ),
+        Value(
+            names=("--embd-normalize",),
+            target="embd_normalize",
+            metavar="N",
+            parse=integer(-1, 1000),
+            help="what of an embedding is made 1: -1 nothing, 0 the largest number (32760, not 1), 1 the sum, 2 the "
+            "length, p the p-norm (default: {})",
         ),
         Value(
             names=("--target-step-ms",),

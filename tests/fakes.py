@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llamahttp.abc import BatchError, Constraint, ModelInfo
+from llamahttp.abc import BatchError, Constraint, Embedder, ModelInfo
 from llamahttp.config import EngineConfig
 from llamahttp.engine import Engine
 from llamahttp.sampling import NO_TOKEN
@@ -290,6 +290,7 @@ def fake_engine(
     *,
     vocab: FakeVocab | None = None,
     samplers: FakeSamplerFactory | None = None,
+    embedder: Embedder | None = None,
     loras: int = 0,
     warmup: bool = False,
     cache_ram: int = 0,
@@ -305,5 +306,6 @@ def fake_engine(
         decoder,
         samplers or FakeSamplerFactory(),
         n_slots=decoder.n_slots,
+        embedder=embedder,
         library_version="fake",
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llamahttp import flags
-from llamahttp.config import DEMO_MODEL, EngineConfig, ServerConfig
+from llamahttp.config import DEMO_MODEL, EngineConfig, Pooling, ServerConfig
 from llamahttp.errors import StartupError
 from llamahttp.flags import FLAGS, Constant, Show, Switch, UsageError, Value, parse
 
@@ -113,6 +113,12 @@ def test_a_start_script_of_llama_server_is_understood(model: Path) -> None:
         ("-cms 0", "engine.checkpoint_min_step", 0),
         ("--checkpoint-min-step 5", "engine.checkpoint_min_step", 5),
         ("--target-step-ms 12.5", "engine.target_step_ms", 12.5),
+        ("--embedding", "engine.embeddings", True),
+        ("--embeddings", "engine.embeddings", True),
+        ("--rerank", "engine.reranking", True),
+        ("--reranking", "engine.reranking", True),
+        ("--pooling last", "engine.pooling", Pooling.LAST),
+        ("--embd-normalize -1", "embd_normalize", -1),
         ("--queue-timeout 0.5", "engine.queue_timeout", 0.5),
         ("--slots --no-slots", "slots", False),
         ("--metrics", "metrics", True),
@@ -143,6 +149,9 @@ def test_spellings(line: str, target: str, value: object) -> None:
         ("", {"LLAMA_ARG_ENDPOINT_METRICS": "1"}, "metrics", True),
         ("", {"LLAMA_ARG_ENDPOINT_METRICS": "off"}, "metrics", False),
         ("", {"LLAMA_ARG_SWA_FULL": ""}, "engine.swa_full", False),
+        ("", {"LLAMA_ARG_EMBEDDINGS": "1"}, "engine.embeddings", True),
+        ("", {"LLAMA_ARG_RERANKING": "1"}, "engine.reranking", True),
+        ("", {"LLAMA_ARG_POOLING": "cls"}, "engine.pooling", Pooling.CLS),
         ("", {"LLAMA_ARG_CHECKPOINT_MIN_SPACING_NT": "12"}, "engine.checkpoint_min_step", 12),
     ],
 )
@@ -236,6 +245,8 @@ def test_chat_template_file_is_read(tmp_path: Path) -> None:
         ("-ctxcp -1", "-ctxcp: -1 is not within 0..2147483647"),
         ("--target-step-ms 0", "--target-step-ms: 0 is not within 1..inf"),
         ("--target-step-ms soon", "--target-step-ms: 'soon' is not a number"),
+        ("--pooling max", "--pooling: 'max' is not one of none, mean, cls, last, rank"),
+        ("--embd-normalize -2", "--embd-normalize: -2 is not within -1..1000"),
         ("--queue-timeout inf", "--queue-timeout: inf is not within 0..inf"),
         ("--queue-timeout nan", "--queue-timeout: nan is not within 0..inf"),
         ("-sps 2", "-sps: 2 is not within 0..1"),

@@ -5,21 +5,14 @@ from __future__ import annotations
 from aiohttp import web
 
 from ..errors import NotSupported
-from . import admin, lora, native, openai, slots
+from . import admin, embeddings, lora, native, openai, rerank, slots
 from .middleware import add_headers
 from .page import FILES, page
 
 LATER = (
-    "/embedding",
-    "/embeddings",
     "/infill",
-    "/rerank",
-    "/reranking",
-    "/v1/embeddings",
     "/v1/messages",
     "/v1/messages/count_tokens",
-    "/v1/rerank",
-    "/v1/reranking",
     "/v1/responses",
 )
 """Routes of llama-server that are not there yet."""
@@ -40,6 +33,8 @@ def setup(app: web.Application) -> None:
         router.add_get(f"{prefix}/health", admin.health)
         router.add_get(f"{prefix}/models", openai.models)
         router.add_post(f"{prefix}/chat/completions", openai.chat_completion)
+        router.add_post(f"{prefix}/rerank", rerank.rerank)
+        router.add_post(f"{prefix}/reranking", rerank.rerank)
     router.add_get("/props", admin.props)
     router.add_post("/props", admin.change_props)
     router.add_get("/slots", slots.slots)
@@ -50,6 +45,9 @@ def setup(app: web.Application) -> None:
     router.add_post("/completion", native.completion)
     router.add_post("/completions", native.completion)
     router.add_post("/v1/completions", openai.text_completion)
+    router.add_post("/embedding", embeddings.embeddings)
+    router.add_post("/embeddings", embeddings.embeddings)
+    router.add_post("/v1/embeddings", embeddings.openai_embeddings)
     router.add_post("/tokenize", native.tokenize)
     router.add_post("/detokenize", native.detokenize)
     router.add_post("/apply-template", native.apply_template)

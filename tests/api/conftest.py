@@ -19,6 +19,7 @@ from llamahttp.config import ServerConfig
 from llamahttp.engine import Engine
 from llamahttp.queue import ResultStream
 from llamahttp.task import CompletionTask
+from tests.fake_embedder import FakeEmbedder
 from tests.fakes import FakeDecoder, fake_engine
 
 
@@ -59,10 +60,12 @@ async def start() -> AsyncIterator[Start]:
         template: str = CHATML,
         queue_size: int = 1024,
         around: Callable[[Engine], Any] = lambda engine: engine,
+        embedder: FakeEmbedder | None = None,
         **config: Any,
     ) -> Client:
         state = ServerState(ServerConfig(**config))
-        state.engine = around(fake_engine(decoder, queue_size=queue_size, loras=len(state.config.engine.loras)))
+        n_loras = len(state.config.engine.loras)
+        state.engine = around(fake_engine(decoder, queue_size=queue_size, loras=n_loras, embedder=embedder))
         state.template = ChatTemplate(template, eos="<eos>")
         server = TestServer(make_app(state))
         await server.start_server(auto_decompress=False)
