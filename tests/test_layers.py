@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent / "llamahttp"
 
 SPECIAL = {
     # packages
-    *("aiohttp", "concurrent", "ctypes", "jinja2", "jsonschema", "msgspec", "multiprocessing", "prometheus_client"),
-    *("signal", "socket", "subprocess", "threading", "uvloop"),
+    *("aiohttp", "concurrent", "ctypes", "jinja2", "jsonschema", "llguidance", "msgspec", "multiprocessing"),
+    *("prometheus_client", "re2", "signal", "socket", "subprocess", "threading", "uvloop"),
     # attributes: other ways to a thread, and the outside world
     *("argv", "call_soon_threadsafe", "environ", "getenv", "run_in_executor", "to_thread"),
 }
@@ -47,9 +47,16 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("pooling", ""),
     ("queue", "threading call_soon_threadsafe"),
     ("abc", ""),
+    ("automaton", ""),
+    ("gbnf", ""),
+    ("grammar", "llguidance"),
+    ("trigger", "re2"),
+    ("budget", ""),
+    ("constraint", ""),
     ("cache.archive", ""),
     ("cache.resident", ""),
     ("candidates", ""),
+    ("draws", ""),
     ("rerank", ""),
     ("sampling", ""),
     ("slot", ""),
@@ -76,6 +83,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.decoder", "ctypes"),
     ("binding.embedder", "ctypes"),
     ("binding.encoder", ""),
+    ("binding.dry", "ctypes"),
     ("binding.chain", "ctypes"),
     ("binding.sampler", "concurrent"),  # the pool that samples slots in parallel
     ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh
@@ -100,6 +108,8 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.chat", ""),
     ("api.native", "aiohttp"),
     ("api.openai", "aiohttp"),
+    ("api.embeddings", "aiohttp msgspec"),
+    ("api.rerank", "aiohttp"),
     ("api.slots", "aiohttp"),
     ("api.admin", "aiohttp"),
     ("api", "aiohttp"),
