@@ -180,6 +180,9 @@ class Constraint(Protocol):
     def accept(self, token: int) -> None:
         """`token`, which was forced or allowed, has come."""
 
+    def end_reasoning(self) -> bool:
+        """Force the end of the thought that goes on now. False if there is none, or it is ending."""
+
 
 class InputPart(NamedTuple):
     """Tokens [start, start + len(tokens)) of an input whose embedding is computed as sequence `id_seq`."""

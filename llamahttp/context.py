@@ -28,6 +28,7 @@ from .queue import (
     Delivery,
     Embed,
     EmbeddingStream,
+    EndReasoning,
     EraseSlot,
     Loaded,
     Message,
@@ -205,6 +206,9 @@ class ServerContext:
             self._deliveries += self._embedding.fail_all(stopping)
         self._deliver()
         asks = [message for message in self._inbox if isinstance(message, Ask)]
+        for message in self._inbox:
+            if isinstance(message, EndReasoning):
+                self._queue.answer(message, False)
         for ask in (*asks, *self._actions):
             self._queue.answer(ask, stopping if ask.action is not None else self._snapshot())
         for slot in list(self._running.values()):
@@ -235,6 +239,8 @@ class ServerContext:
                     self._stop(stream, n_tokens)
                 case Ask():
                     self._answer(message)
+                case EndReasoning():
+                    self._queue.answer(message, self._end_reasoning(message.stream))
                 case Loaded():
                     pass  # whoever waits for it looks again
                 case Close():
@@ -259,6 +265,12 @@ class ServerContext:
         if slot is not None:
             self._finish(slot, StopReason.CALLER, n_tokens)
 
+    def _end_reasoning(self, stream: ResultStream) -> bool:
+        slot = self._running.get(stream)
+        if slot is not None and slot.constraint is not None:
+            slot.constraint.end_reasoning()
+        return slot is not None
+
     def _launch_waiting(self) -> None:
         while True:
             free = {slot.id for slot in self._slots if slot.is_idle}
@@ -277,7 +289,8 @@ class ServerContext:
     def _launch(self, stream: ResultStream) -> None:
         task = stream.task
         slot = next(slot for slot in self._slots if slot.is_idle and task.id_slot in (-1, slot.id))
-        slot.launch(stream, self._samplers.open(task.sampling, task.prompt))
+        constraint = None if task.constraint is None else task.constraint()
+        slot.launch(stream, self._samplers.open(task.sampling, task.prompt, constraint), constraint)
         self._running[stream] = slot
         self._count(n_tasks=1)
 

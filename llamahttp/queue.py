@@ -98,6 +98,14 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class EndReasoning:
+    """End the thought of a running task now. Answered with whether the task runs."""
+
+    reply: asyncio.Future[Any]
+    stream: ResultStream
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """The disk tier has read something that a task may be waiting for."""
 
@@ -107,7 +115,7 @@ class Close:
     """Fail what is left and end the engine thread."""
 
 
-Message = Cancel | Embed | Stop | Ask | Loaded | Close
+Message = Cancel | Embed | Stop | Ask | EndReasoning | Loaded | Close
 
 
 class Stream(Generic[TaskT, ResultT]):
@@ -177,6 +185,10 @@ class ResultStream(Stream[CompletionTask, PromptProgress | Tokens | Finished]):
         """End the task after its first `n_tokens` generated tokens; `Finished` follows."""
         if not self._ended:
             self._queue.post(Stop(self, n_tokens))
+
+    async def end_reasoning(self) -> bool:
+        """End the thought that goes on now, if one does. False if the task waits still, or has ended."""
+        return not self._ended and await self._queue.end_reasoning(self)
 
 
 class EmbeddingStream(Stream[EmbeddingTask, Embedded]):
@@ -266,19 +278,24 @@ class TaskQueue:
 
     async def ask(self) -> EngineSnapshot:
         """A copy of the engine's state, taken between two steps. Raises Unavailable once the queue is closed."""
-        snapshot: EngineSnapshot = await self._ask(None)
+        snapshot: EngineSnapshot = await self._ask(lambda reply: Ask(reply))
         return snapshot
 
     async def act(self, action: SlotAction) -> Any:
         """Have something done to a slot, once it is idle; raises what went wrong there."""
-        return await self._ask(action)
+        return await self._ask(lambda reply: Ask(reply, action))
 
-    async def _ask(self, action: SlotAction | None) -> Any:
+    async def end_reasoning(self, stream: ResultStream) -> bool:
+        """End the thought of a task now, if it is in one. False if the task does not run."""
+        is_running: bool = await self._ask(lambda reply: EndReasoning(reply, stream))
+        return is_running
+
+    async def _ask(self, question: Callable[[asyncio.Future[Any]], Message]) -> Any:
         reply: asyncio.Future[Any] = self._loop.create_future()
         with self._condition:
             if self._closed:
                 raise Unavailable("the server is stopping")
-            self._messages.append(Ask(reply, action))
+            self._messages.append(question(reply))
             self._condition.notify()
         return await reply
 
@@ -334,7 +351,7 @@ class TaskQueue:
         """Hand the results of one step to their readers, in one wake-up of the loop."""
         self._call_loop(_push_all, deliveries)
 
-    def answer(self, ask: Ask, result: object) -> None:
+    def answer(self, ask: Ask | EndReasoning, result: object) -> None:
         """Answer a question; an exception is raised there. The asker may have gone meanwhile."""
         self._call_loop(_resolve, ask.reply, result)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .abc import Sampler
+from .abc import Constraint, Sampler
 from .cache.sequence import NO_TOKENS, NOWHERE, Sequence
 from .cache.snapshot import Namespace
 from .queue import ResultStream
@@ -45,6 +45,8 @@ class Slot:
         self.state = SlotState.IDLE
         self.stream: ResultStream | None = None
         self.sampler: Sampler | None = None
+        self.constraint: Constraint | None = None
+        """What the sampler obeys."""
         self.sequence: Sequence | None = None
         self.namespace = NOWHERE
         self.last_token = -1
@@ -101,10 +103,10 @@ class Slot:
         """Who goes first: by priority, then by age."""
         return self.task.priority, self.clock.launched
 
-    def launch(self, stream: ResultStream, sampler: Sampler) -> None:
+    def launch(self, stream: ResultStream, sampler: Sampler, constraint: Constraint | None) -> None:
         """Begin a task. It waits until `place` gives it a sequence."""
         task = stream.task
-        self.stream, self.sampler = stream, sampler
+        self.stream, self.sampler, self.constraint = stream, sampler, constraint
         self.namespace = Namespace(task.salt + MOVED if task.n_cache_reuse else task.salt, task.adapters)
         self.n_tokens = self.n_prompt = len(task.prompt)
         self.tokens = np.empty(self.n_ctx, np.int32)
@@ -176,7 +178,7 @@ class Slot:
         """End the task."""
         if self.sampler is not None:
             self.sampler.close()
-        self.stream = self.sampler = self.sequence = None
+        self.stream = self.sampler = self.constraint = self.sequence = None
         self.tokens = NO_TOKENS
         self.state = SlotState.IDLE
         self._undelivered.clear()

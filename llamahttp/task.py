@@ -7,8 +7,9 @@ text, stop strings and JSON stay on the other side.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,8 @@ class CompletionTask:
     """LoRA adapters to apply: pairs (index in `EngineConfig.loras`, scale other than 0), by index."""
     turns: tuple[int, ...] = ()
     """Positions in the prompt, ascending, where a turn begins: later prompts are likely to differ from there on."""
+    constraint: Callable[[], Any] | None = None
+    """Makes what the answer has to obey, an `abc.Constraint`; called when the task is launched."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
