@@ -237,9 +237,7 @@ class Sampler(Protocol):
 class SamplerFactory(Protocol[SamplerT]):
     """Makes samplers and samples with several of them at once. Engine thread only."""
 
-    def open(
-        self, params: SamplingParams, prompt: NDArray[np.int32], constraint: Constraint | None = None
-    ) -> SamplerT:
+    def open(self, params: SamplingParams, prompt: NDArray[np.int32], constraint: Constraint | None = None) -> SamplerT:
         """A sampler whose history ends with `prompt`, and that gives only tokens that `constraint` allows.
 
         `constraint` is not told of the prompt. Raises InvalidRequest for parameters that libllama refuses.
@@ -251,8 +249,9 @@ class SamplerFactory(Protocol[SamplerT]):
         -1 for a row whose logits are not numbers, or whose constraint allows nothing; it says nothing about the others.
         """
 
-    def probs(self, row: NDArray[np.float32], token: int, n_top: int) -> TokenProbs:
-        """Log probabilities before sampling: softmax over the raw logits, as llama-server's default."""
+    def probs(self, sampler: SamplerT, row: NDArray[np.float32], token: int, n_top: int) -> TokenProbs:
+        """Log probabilities at the token just sampled: before sampling, the softmax over the raw logits; or after it,
+        if the sampler was made with `n_post_probs`."""
 
     def close(self) -> None:
         """End the threads that sample; the samplers are closed before. Safe twice."""

@@ -39,7 +39,7 @@ from .queue import (
     Stop,
     TaskQueue,
 )
-from .sampling import NO_TOKEN
+from .candidates import NO_TOKEN
 from .schedule import Pace, PromptPart, Rotation, WaitingPrompt, plan_prompts
 from .slot import Slot
 from .task import (
@@ -294,48 +294,10 @@ class ServerContext:
         self._running[stream] = slot
         self._count(n_tasks=1)
 
-    # --- slot actions
-
-    def _answer(self, ask: Ask) -> None:
-        if ask.action is None:
-            self._queue.answer(ask, self._snapshot())
-        else:
-            self._actions.append(ask)
-
-    def _act_on_idle(self) -> None:
-        """Do what was asked of slots that are idle now."""
-        for ask in self._actions.copy():
-            assert ask.action is not None
-            slot = self._slots[ask.action.id_slot]
-            if slot.is_idle:
-                self._actions.remove(ask)
-                try:
-                    self._queue.answer(ask, self._act(slot, ask.action))
-                except LlamaHTTPError as error:
-                    self._queue.answer(ask, error)
-
-    def _act(self, slot: Slot, action: SlotAction) -> object:
-        sequence = self._cache.last_of(slot.id)
-        match action:
-            case SaveSlot():
-                return None if sequence is None else self._cache.snapshot(sequence)
-            case RestoreSlot(_, snapshot):
-                if len(snapshot.tokens) >= slot.n_ctx:
-                    raise InvalidRequest(
-                        f"the file holds {len(snapshot.tokens)} tokens, but a slot has room for {slot.n_ctx}"
-                    )
-                if not self._cache.adopt(snapshot, slot.id):
-                    raise EngineError(f"there is no room in memory for {len(snapshot.tokens)} tokens now")
-                return None
-            case EraseSlot():
-                n = 0 if sequence is None else sequence.n_past
-                if sequence is not None:
-                    self._cache.forget(sequence)
-                return n
-
     # --- plan
 
     def _plan(self) -> tuple[list[Slot], list[PromptPart]]:
+        """Who generates in this step, and which parts of prompts it computes. Makes room for them."""
         while True:
             active = self._choose_active()
             generating = [slot for slot in active if slot.state is SlotState.GENERATING]
@@ -343,24 +305,29 @@ class ServerContext:
             n_rows = len(generating) or bool(prompts)
             if self._cache.make_room(n_rows) or not self._preempt_youngest():
                 break
+        self._apply_adapters(active)
         if not prompts:
             return generating, []
         budget = self._prompt_budget(len(generating), sum(slot.n_left for slot in prompts))
         return generating, plan_prompts([_waiting_prompt(slot) for slot in prompts], budget)
 
     def _choose_active(self) -> list[Slot]:
-        """The tasks of this step: only one suspect after a failure, else those of one set of adapters."""
-        active = [slot for slot in self._running.values() if slot.is_active]
-        suspect = next((slot for slot in active if slot in self._suspects), None)
-        if suspect is not None:
-            active = [suspect]
+        """The tasks of this step: some suspects after a failure, and of all those of one set of adapters."""
+        active = self._suspects.choose([slot for slot in self._running.values() if slot.is_active])
         if self._config.has_adapters and active:
-            kind = self._rotation.choose({slot.task.adapters for slot in active})
+            kind = self._rotation.next_of({slot.task.adapters for slot in active})
             active = [slot for slot in active if slot.task.adapters == kind]
-            if kind != self._adapters:
-                self._decoder.set_adapters(kind)
-                self._adapters = kind
         return active
+
+    def _apply_adapters(self, active: Sequence[Slot]) -> None:
+        """Compute with the adapters of these tasks, which all have the same."""
+        if not self._config.has_adapters or not active:
+            return
+        adapters = active[0].task.adapters
+        self._rotation.serve(adapters)
+        if adapters != self._adapters:
+            self._decoder.set_adapters(adapters)
+            self._adapters = adapters
 
     def _preempt_youngest(self) -> bool:
         """Make room at the cost of the last in rank. False if there is only one left."""
@@ -481,7 +448,7 @@ class ServerContext:
                 reason = None
             task = slot.task
             if task.stepwise or task.n_probs:
-                probs = (self._samplers.probs(logits[row], token, task.n_probs),) if task.n_probs else ()
+                probs = (self._samplers.probs(samplers[row], logits[row], token, task.n_probs),) if task.n_probs else ()
                 self._send(slot, Tokens(slot.take_undelivered(), slot.timings(), probs))
             if reason is not None:
                 self._finish(slot, reason)

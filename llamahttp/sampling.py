@@ -1,9 +1,12 @@
-"""Sampling: which tier a request's parameters allow, and the candidates that can still win. Pure numpy.
+"""Sampling: what a request's parameters ask of libllama's chain, and how few tokens it may begin with. Pure.
 
 All tiers give the token that libllama's own chain gives for the same seed; they differ in what they read of the logits:
 
     GREEDY       the largest logit wins: one vectorised argmax over the rows of all slots
-    CANDIDATES   the chain begins by cutting to the top k: the few that can survive are found by block maxima
+    CANDIDATES   the chain's first cut is to the top k: the few that can survive are found by block maxima
+    FLOOR        its first cut is min_p: those near enough to the largest are found by one comparison
+    NUCLEUS      its first cut is top_p: weighed and found in numpy, unless rounding could decide
+    DRAW         it cuts nothing: drawn in numpy, unless rounding could decide
     FULL         everything else reads the whole vocabulary, slots in parallel on a pool
 """
 
@@ -11,32 +14,52 @@ from __future__ import annotations
 
 import enum
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .candidates import BLOCK_DEPTH
 from .errors import InvalidRequest
+from .samplers import CODES
 from .task import SamplingParams
 
 MAX_CANDIDATES = 1024
 """Above this, finding the candidates costs about as much as reading all."""
 
-BLOCK_DEPTH = 64
-"""Logits a block: block j of n holds the logits j, j + n, j + 2n, ... so that maxima are taken over whole rows."""
+MAX_INFILL = 128
+"""Candidates of `infill`, which compares the texts of each with each."""
+
+COLDEST = 1e-30
+"""A temperature below this is 0: logits divided by it would not be numbers."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOAT32_MIN = float(np.finfo(np.float32).tiny)
 
-RANGES = {
+INTEGERS = {
     "seed": (0, 2**32 - 1),
     "top_k": (-(2**31), 2**31 - 1),
     "min_keep": (0, 2**31 - 1),
     "repeat_last_n": (0, 2**31 - 1),
+    "dry_allowed_length": (0, 2**31 - 1),
+    "dry_penalty_last_n": (0, 2**31 - 1),
+    "mirostat": (0, 2),
 }
 """What libllama's integers hold and mean."""
 
-NO_TOKEN = -1
-"""LLAMA_TOKEN_NULL: what is sampled from logits that are not numbers."""
+NUMBERS = {
+    **dict.fromkeys(("temperature", "dynatemp_range", "dynatemp_exponent", "top_p", "min_p"), FLOAT32_MAX),
+    **dict.fromkeys(("top_n_sigma", "typical_p", "xtc_probability", "xtc_threshold"), FLOAT32_MAX),
+    **dict.fromkeys(("dry_base", "mirostat_tau", "mirostat_eta", "adaptive_target", "adaptive_decay"), FLOAT32_MAX),
+    **dict.fromkeys(("frequency_penalty", "presence_penalty", "dry_multiplier"), 1e30),
+}
+"""Largest magnitude of each number. What is subtracted a million times must stay finite: sorting by what is not a
+number can leave libllama's memory."""
+
+REPEAT_PENALTIES = (1e-6, 1e6)
+
+SHIFTS_RANKS = frozenset({"typ_p", "xtc", "infill"})
+"""Samplers that may remove the largest logit."""
 
 
 class Tier(enum.Enum):
@@ -44,7 +67,25 @@ class Tier(enum.Enum):
 
     GREEDY = enum.auto()
     CANDIDATES = enum.auto()
+    FLOOR = enum.auto()
+    NUCLEUS = enum.auto()
+    DRAW = enum.auto()
     FULL = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The tier that a chain's first cut allows."""
+
+    tier: Tier
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    temperatures: tuple[float, ...] = ()
+    """Applied before that cut."""
+
+
+FULL = Plan(Tier.FULL)
 
 
 def check(params: SamplingParams, n_vocab: int) -> None:
@@ -52,96 +93,157 @@ def check(params: SamplingParams, n_vocab: int) -> None:
 
     libllama takes 32-bit numbers, so that is what must make sense: 1e-60 would arrive as 0, 2**32 + 1 as 1.
     """
-    for name, (low, high) in RANGES.items():
+    for name, (low, high) in INTEGERS.items():
         value = getattr(params, name)
         if not low <= value <= high:
             raise InvalidRequest(f"{name} must be between {low} and {high}, but got {value}")
-    for name in ("temperature", "top_p", "min_p", "repeat_penalty", "frequency_penalty", "presence_penalty"):
+    for name, most in NUMBERS.items():
         value = getattr(params, name)
-        if not abs(value) <= FLOAT32_MAX:
+        if not math.isfinite(value) or abs(value) > FLOAT32_MAX:
             raise InvalidRequest(f"{name} must be a finite number, but got {value}")
-    if params.repeat_penalty < FLOAT32_MIN:
-        raise InvalidRequest(f"repeat_penalty must be greater than 0, but got {params.repeat_penalty}")
+        if abs(value) > most:
+            raise InvalidRequest(f"{name} must be between {-most:g} and {most:g}, but got {value}")
+    _check_repeat_penalty(params.repeat_penalty)
     for token, bias in params.logit_bias:
         if not 0 <= token < n_vocab:
             raise InvalidRequest(f"logit_bias: token {token} is not in the vocabulary of {n_vocab} tokens")
         if not bias <= FLOAT32_MAX:
             raise InvalidRequest(f"logit_bias: the bias of token {token} must be a number or -inf, but got {bias}")
+    _check_samplers(params)
 
 
-def choose_tier(params: SamplingParams, n_special: int, n_vocab: int) -> Tier:
-    """The cheapest tier that is exact. `n_special`: tokens whose logits the chain changes before it cuts."""
-    if is_greedy(params) and not params.has_penalties and all(bias == -math.inf for _, bias in params.logit_bias):
-        return Tier.GREEDY
-    if len({token for token, _ in params.logit_bias}) < len(params.logit_bias):
-        return Tier.FULL  # of several biases of a token libllama applies only the first to a few candidates
-    n = n_candidates(params, n_special)
-    return Tier.CANDIDATES if n <= min(MAX_CANDIDATES, n_vocab // BLOCK_DEPTH) else Tier.FULL
+def _check_repeat_penalty(value: float) -> None:
+    if not value >= FLOAT32_MIN:
+        raise InvalidRequest(f"repeat_penalty must be greater than 0, but got {value}")
+    low, high = REPEAT_PENALTIES
+    if not low <= value <= high:
+        raise InvalidRequest(f"repeat_penalty must be between {low:g} and {high:g}, but got {value}")
+
+
+def _check_samplers(params: SamplingParams) -> None:
+    unknown = set(params.samplers) - CODES.keys()
+    if unknown:
+        raise InvalidRequest(f"there is no sampler {min(unknown)!r}")
+    names = stages(params)
+    if "infill" not in names:
+        return
+    if not 0 < params.top_k <= MAX_INFILL or "top_k" not in names[: names.index("infill")]:
+        raise InvalidRequest(f"the sampler infill needs top_k before it, with a top_k of 1 to {MAX_INFILL}")
+
+
+def stages(params: SamplingParams) -> tuple[str, ...]:
+    """The samplers that change anything, in order, without the last one, which chooses."""
+    if params.mirostat:
+        return ("temperature",)
+    on = {
+        "penalties": params.has_penalties,
+        "dry": params.has_dry,
+        "top_n_sigma": params.top_n_sigma > 0,
+        "top_k": params.top_k > 0,
+        "typ_p": params.typical_p < 1,
+        "top_p": params.top_p < 1,
+        "min_p": params.min_p > 0,
+        "xtc": params.xtc_probability > 0 and params.xtc_threshold <= 0.5,
+        "adaptive_p": False,
+    }
+    return tuple(name for name in params.samplers if on.get(name, True))
+
+
+def plan(params: SamplingParams, n_vocab: int) -> Plan:
+    """The cheapest tier that is exact, for `params` whose biases are of different tokens."""
+    names = stages(params)
+    has_biases = any(bias != -math.inf for _, bias in params.logit_bias)
+    changes = has_biases or "penalties" in names or "dry" in names
+    if is_greedy(params):
+        return _candidates_or_full(1, n_vocab) if changes else Plan(Tier.GREEDY)
+    if params.mirostat:
+        return FULL
+    temperatures: tuple[float, ...] = ()
+    for i, name in enumerate(names):
+        if name == "temperature" and params.dynatemp_range <= 0 and params.temperature > COLDEST:
+            temperatures += (params.temperature,)
+        elif name not in ("penalties", "dry"):
+            return _at_first_cut(params, names[i:], temperatures, changes, n_vocab)
+    if changes or params.n_post_probs or "adaptive_p" in params.samplers:
+        return FULL
+    return Plan(Tier.DRAW, temperatures=temperatures)
+
+
+def _at_first_cut(
+    params: SamplingParams, names: tuple[str, ...], temperatures: tuple[float, ...], changes: bool, n_vocab: int
+) -> Plan:
+    """The plan for a chain whose first cut is names[0]."""
+    if names[0] == "top_k":
+        return _candidates_or_full(params.top_k, n_vocab)
+    if params.min_keep > 1:
+        return FULL
+    if names[0] == "min_p":
+        return Plan(Tier.FLOOR, min_p=params.min_p, temperatures=temperatures)
+    if names[0] == "top_p" and not changes and params.top_p > 0:
+        min_p = params.min_p if names[1:2] == ("min_p",) else 0.0
+        return Plan(Tier.NUCLEUS, top_p=params.top_p, min_p=min_p, temperatures=temperatures)
+    return FULL
+
+
+def _candidates_or_full(top_k: int, n_vocab: int) -> Plan:
+    return Plan(Tier.CANDIDATES, top_k=top_k) if top_k <= max_candidates(n_vocab) else FULL
+
+
+def max_candidates(n_vocab: int) -> int:
+    """How many of the largest logits can be found by block maxima, and cheaply."""
+    return min(MAX_CANDIDATES, n_vocab // BLOCK_DEPTH)
 
 
 def is_greedy(params: SamplingParams) -> bool:
     """Whether the most likely token is taken, whatever truncation comes before."""
-    return params.temperature <= 0 or params.top_k == 1
+    names = stages(params)
+    if SHIFTS_RANKS & set(names):
+        return False
+    is_cold = "temperature" in names and params.temperature <= COLDEST
+    if is_cold and (params.dynatemp_range <= 0 or params.mirostat):
+        return True
+    return "top_k" in names and params.top_k == 1
 
 
-def n_candidates(params: SamplingParams, n_special: int) -> int:
-    """How many of the largest logits can still be among the top k after `n_special` logits were changed."""
-    if is_greedy(params):
-        return 1 + n_special
-    return params.top_k + n_special if params.top_k > 0 else MAX_CANDIDATES + 1
+class History:
+    """The last tokens of a prompt and its answer, as many as `n_most`."""
+
+    # buffer   [0 ..... start)  forgotten     [start ..... end)  the last n_most tokens     [end ..... len)  free
+
+    def __init__(self, prompt: NDArray[np.int32], n_most: int) -> None:
+        self._n_most = n_most
+        kept = prompt[len(prompt) - min(len(prompt), n_most) :]
+        self._end = len(kept)
+        self._buffer = np.empty(max(64, 2 * self._end), np.int32)
+        self._buffer[: self._end] = kept
+
+    def append(self, token: int) -> None:
+        if self._end == len(self._buffer):
+            kept = self.last(self._n_most).copy()
+            self._buffer = np.empty(max(64, 2 * len(kept)), np.int32)
+            self._buffer[: len(kept)] = kept
+            self._end = len(kept)
+        self._buffer[self._end] = token
+        self._end += 1
+
+    def last(self, n: int) -> NDArray[np.int32]:
+        """The last `n` tokens, or all there are; a view."""
+        return self._buffer[max(0, self._end - min(n, self._n_most)) : self._end]
+
+    def followers(self, n: int) -> NDArray[np.int32]:
+        """What followed the very last token each time that it came among the last `n`: all that DRY can penalise."""
+        tokens = self.last(n)
+        return tokens[1:][tokens[:-1] == tokens[-1]] if len(tokens) else tokens
 
 
-def argmax(logits: NDArray[np.float32]) -> list[int]:
-    """The largest logit's token of each row of float32[n, n_vocab]. The first of equals wins, as in libllama.
-
-    NO_TOKEN for a row that holds what is not a number: argmax finds that before all numbers.
-    """
-    tokens = logits.argmax(axis=1)
-    tokens[np.isnan(logits[np.arange(len(tokens)), tokens])] = NO_TOKEN
-    return [int(token) for token in tokens]
-
-
-def argmax_without(row: NDArray[np.float32], banned: NDArray[np.int32]) -> int:
-    """The largest logit's token among those not in `banned`: float32[n_vocab] -> token."""
-    allowed = row.copy()
-    allowed[banned] = -np.inf
-    return int(allowed.argmax())
-
-
-def top_tokens(logits: NDArray[np.float32], n: int) -> list[NDArray[np.int32]]:
-    """For each row of float32[n_rows, n_vocab] the tokens, ascending, of at least its `n` largest logits.
-
-    There are never fewer, and more only where blocks hold several large ones. Needs n <= n_vocab // BLOCK_DEPTH.
-    """
-    # row      [0 ..... n_blocks ..... 2 n_blocks ........ depth * n_blocks ... n_vocab)
-    # maxima   over the depth values at j, j + n_blocks, j + 2 n_blocks, ...       tail: compared one by one
-    n_rows, n_vocab = logits.shape
-    n_blocks = n_vocab // BLOCK_DEPTH
-    n_whole = n_blocks * BLOCK_DEPTH
-    blocks = logits[:, :n_whole].reshape(n_rows, BLOCK_DEPTH, n_blocks)
-    maxima = blocks.max(axis=1)
-    # n blocks have a maximum of at least this, so at least n logits are not smaller
-    thresholds = np.partition(maxima, n_blocks - n, axis=1)[:, n_blocks - n]
-    return [_at_least(blocks[i], maxima[i], logits[i, n_whole:], n_whole, thresholds[i]) for i in range(n_rows)]
-
-
-def _at_least(
-    blocks: NDArray[np.float32],
-    maxima: NDArray[np.float32],
-    tail: NDArray[np.float32],
-    n_whole: int,
-    threshold: np.float32,
+def changed_tokens(
+    params: SamplingParams, names: tuple[str, ...], history: History, biased: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    columns = np.flatnonzero(maxima >= threshold)
-    depth, column = np.nonzero(blocks[:, columns] >= threshold)
-    tokens = depth * blocks.shape[1] + columns[column]
-    if len(tail):
-        tokens = np.concatenate((tokens, n_whole + np.flatnonzero(tail >= threshold)))
-    return np.asarray(tokens, np.int32)  # depth is the slow axis: ascending already
-
-
-def log_softmax_at(row: NDArray[np.float32], tokens: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Log probabilities of some tokens under the softmax over the whole row."""
-    largest = row.max()
-    normaliser = float(largest) + math.log(float(np.exp(row - largest).sum(dtype=np.float64)))
-    return row[tokens].astype(np.float64) - normaliser
+    """The tokens, ascending, whose logits biases, penalties or DRY change at the next step. `names`: the stages."""
+    parts = [biased]
+    if "penalties" in names:
+        parts.append(history.last(params.repeat_last_n))
+    if "dry" in names:
+        n = params.dry_penalty_last_n
+        parts.append(history.followers(n) if params.dry_allowed_length > 0 else history.last(n))
+    return np.unique(np.concatenate(parts))

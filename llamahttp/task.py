@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import LlamaHTTPError
+from .samplers import SAMPLERS
 
 RANDOM_SEED = 0xFFFFFFFF
 """The seed that asks for a different stream of random numbers each time (LLAMA_DEFAULT_SEED)."""
@@ -38,11 +39,42 @@ class SamplingParams:
     """Pairs (token id, value added to its logit); -inf forbids the token."""
     ignore_eos: bool = False
     """Forbid every end-of-generation token."""
+    dynatemp_range: float = 0.0
+    """The temperature varies by this with the entropy of the candidates; 0 is off."""
+    dynatemp_exponent: float = 1.0
+    top_n_sigma: float = -1.0
+    """Standard deviations of all logits that a token may lie below the largest; 0 or less is off."""
+    typical_p: float = 1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    """Above 0.5 XTC is off: no two tokens can have that probability."""
+    dry_multiplier: float = 0.0
+    """0 is off."""
+    dry_base: float = 1.75
+    """Below 1 DRY is off."""
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = 64
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    mirostat: int = 0
+    """1 or 2: temperature and Mirostat take the place of `samplers`."""
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    adaptive_target: float = -1.0
+    """Needs `adaptive_p` in `samplers`; below 0 it samples as without."""
+    adaptive_decay: float = 0.9
+    samplers: tuple[str, ...] = SAMPLERS
+    """The chain's stages in order, of `samplers.CODES`."""
+    n_post_probs: int = 0
+    """Keep the probabilities of this many of the tokens that the chain leaves; 0 is none."""
 
     @property
     def has_penalties(self) -> bool:
         changed = (self.repeat_penalty, self.frequency_penalty, self.presence_penalty) != (1.0, 0.0, 0.0)
         return changed and self.repeat_last_n != 0
+
+    @property
+    def has_dry(self) -> bool:
+        return self.dry_multiplier != 0 and self.dry_base >= 1 and self.dry_penalty_last_n != 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llamahttp.abc import BatchError, Constraint, Embedder, ModelInfo
+from llamahttp.candidates import NO_TOKEN
 from llamahttp.config import EngineConfig
 from llamahttp.engine import Engine
-from llamahttp.sampling import NO_TOKEN
 from llamahttp.task import SamplingParams, TokenProbs
 
 EOS = 256
@@ -261,7 +261,7 @@ class FakeSamplerFactory:
         assert not any(sampler.closed for sampler in samplers), "sampled with a sampler that was given back"
         return tokens
 
-    def probs(self, row: NDArray[np.float32], token: int, n_top: int) -> TokenProbs:
+    def probs(self, sampler: FakeSampler, row: NDArray[np.float32], token: int, n_top: int) -> TokenProbs:
         logprobs = row - np.log(np.exp(row).sum())
         top = np.argsort(-row, kind="stable")[:n_top]
         return TokenProbs(float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in top))

@@ -1,147 +1,102 @@
-"""Sampling in numpy: whatever the logits, the candidates hold every token that can still win."""
+"""Sampling: which tier a chain allows, what may be asked for, and what is remembered."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
 
 from llamahttp import sampling
 from llamahttp.errors import InvalidRequest
-from llamahttp.sampling import BLOCK_DEPTH, MAX_CANDIDATES, Tier
+from llamahttp.sampling import History, Tier
 from llamahttp.task import SamplingParams
 
 GREEDY = SamplingParams(temperature=0)
 
-# few values, so that ties and -inf abound
-LOGITS = st.one_of(
-    st.sampled_from([-math.inf, -1.0, 0.0, 0.5, 7.25]),
-    st.floats(min_value=-30, max_value=30, width=32),
-)
-
-
-@st.composite
-def rows_and_n(draw: st.DrawFn) -> tuple[NDArray[np.float32], int]:
-    """Rows of logits of any width from 64 on, and a number of tokens that `top_tokens` may be asked for."""
-    n_vocab = draw(st.integers(BLOCK_DEPTH, 9 * BLOCK_DEPTH))
-    n_rows = draw(st.integers(1, 3))
-    logits = draw(hnp.arrays(np.float32, (n_rows, n_vocab), elements=LOGITS, fill=LOGITS))
-    return logits, draw(st.integers(1, n_vocab // BLOCK_DEPTH))
-
-
-@settings(deadline=None, max_examples=300)
-@given(rows_and_n())
-def test_candidates_hold_the_largest_logits_and_all_that_equal_them(case: tuple[NDArray[np.float32], int]) -> None:
-    logits, n = case
-    for row, found in zip(logits, sampling.top_tokens(logits, n), strict=True):
-        assert np.all(np.diff(found) > 0), "ascending, none twice"
-        nth_largest = np.sort(row)[-n]
-        assert set(np.flatnonzero(row >= nth_largest)) <= set(found.tolist())
-        assert found.dtype == np.int32
-
-
-@pytest.mark.parametrize("n_vocab", [64, 127, 128, 32_000, 32_063, 128_256])
-def test_candidates_are_few_where_logits_are_spread_evenly(n_vocab: int) -> None:
-    logits = np.random.default_rng(n_vocab).standard_normal((4, n_vocab)).astype(np.float32)
-    n = min(40, n_vocab // BLOCK_DEPTH)
-    for row, found in zip(logits, sampling.top_tokens(logits, n), strict=True):
-        assert set(np.argsort(row)[-n:]) <= set(found.tolist())
-        assert len(found) <= max(2 * n, BLOCK_DEPTH * 2)
-
-
-def test_the_largest_logits_may_all_share_a_block() -> None:
-    n_vocab, n = 640, 10  # block 3 holds the logits 3, 13, 23, ...
-    row = np.zeros(n_vocab, np.float32)
-    row[3::10] = np.arange(64, dtype=np.float32) + 1
-    (found,) = sampling.top_tokens(row[np.newaxis], n)
-    assert set(np.argsort(row, kind="stable")[-n:]) <= set(found.tolist())
-
-
-def test_the_last_tokens_of_a_vocabulary_that_fills_no_block_can_win() -> None:
-    row = np.zeros(64 * 5 + 63, np.float32)
-    row[-1], row[64 * 5] = 9.0, 8.0
-    (found,) = sampling.top_tokens(row[np.newaxis], 2)
-    assert {len(row) - 1, 64 * 5} <= set(found.tolist())
-
-
 # --- tiers
 
 
+def only(*names: str, **fields: Any) -> SamplingParams:
+    """A chain of these samplers."""
+    return replace(SamplingParams(samplers=names), **fields)
+
+
 @pytest.mark.parametrize(
-    ("params", "n_special", "expected"),
+    ("params", "expected"),
     [
-        (GREEDY, 0, Tier.GREEDY),
-        (SamplingParams(top_k=1), 0, Tier.GREEDY),
-        (replace(GREEDY, logit_bias=((5, -math.inf),)), 1, Tier.GREEDY),
-        (replace(GREEDY, logit_bias=((5, 1.0),)), 1, Tier.CANDIDATES),
-        (replace(GREEDY, logit_bias=((5, 1.0), (5, 1.0))), 2, Tier.FULL),
-        (replace(GREEDY, logit_bias=((5, -math.inf), (5, -math.inf))), 2, Tier.GREEDY),
-        (replace(GREEDY, repeat_penalty=1.1), 64, Tier.CANDIDATES),
-        (replace(GREEDY, repeat_penalty=1.1, repeat_last_n=0), 0, Tier.GREEDY),
-        (SamplingParams(), 0, Tier.CANDIDATES),
-        (SamplingParams(repeat_penalty=1.1), 64, Tier.CANDIDATES),
-        (SamplingParams(top_k=0), 0, Tier.FULL),
-        (SamplingParams(top_k=501), 0, Tier.FULL),
-        (SamplingParams(top_k=500), 0, Tier.CANDIDATES),
-        (SamplingParams(top_k=500), 1, Tier.FULL),
+        (GREEDY, Tier.GREEDY),
+        (SamplingParams(top_k=1), Tier.GREEDY),
+        (SamplingParams(mirostat=2, temperature=0), Tier.GREEDY),
+        (SamplingParams(temperature=1e-38), Tier.GREEDY),
+        (replace(GREEDY, logit_bias=((5, -math.inf),)), Tier.GREEDY),
+        (replace(GREEDY, repeat_penalty=1.1, repeat_last_n=0), Tier.GREEDY),
+        (replace(GREEDY, logit_bias=((5, 1.0),)), Tier.CANDIDATES),
+        (replace(GREEDY, repeat_penalty=1.1), Tier.CANDIDATES),
+        (replace(GREEDY, dry_multiplier=0.8), Tier.CANDIDATES),
+        (replace(GREEDY, dry_multiplier=0.8, dry_base=0.5), Tier.GREEDY),
+        (replace(GREEDY, xtc_probability=0.5), Tier.CANDIDATES),
+        (replace(GREEDY, xtc_probability=0.5, xtc_threshold=0.6), Tier.GREEDY),
+        (replace(GREEDY, typical_p=0.5, top_k=0), Tier.FULL),
+        (replace(GREEDY, dynatemp_range=0.5), Tier.CANDIDATES),
+        (only("top_k", temperature=0), Tier.CANDIDATES),
+        (only("temperature", "xtc", temperature=0, xtc_probability=0.5), Tier.FULL),
+        (SamplingParams(), Tier.CANDIDATES),
+        (SamplingParams(top_k=500), Tier.CANDIDATES),
+        (SamplingParams(top_k=501), Tier.FULL),
+        (SamplingParams(top_n_sigma=1), Tier.FULL),
+        (SamplingParams(mirostat=1), Tier.FULL),
+        (only("temperature", "top_k"), Tier.CANDIDATES),
+        (only("temperature", "top_k", dynatemp_range=0.5), Tier.FULL),
+        (only("min_p", "top_k"), Tier.FLOOR),
+        (only("dry", "temperature", "min_p", dry_multiplier=0.8), Tier.FLOOR),
+        (only("min_p", min_keep=2), Tier.FULL),
+        (SamplingParams(top_k=0), Tier.NUCLEUS),
+        (SamplingParams(top_k=0, top_p=1), Tier.FLOOR),
+        (SamplingParams(top_k=0, min_keep=2), Tier.FULL),
+        (SamplingParams(top_k=0, presence_penalty=1.0), Tier.FULL),
+        (SamplingParams(top_k=0, logit_bias=((5, -math.inf),)), Tier.NUCLEUS),
+        (SamplingParams(top_k=0, logit_bias=((5, 1.0),)), Tier.FULL),
+        (only(), Tier.DRAW),
+        (only("temperature"), Tier.DRAW),
+        (SamplingParams(top_k=0, top_p=1, min_p=0), Tier.DRAW),
+        (SamplingParams(top_k=0, top_p=1, min_p=0, n_post_probs=2), Tier.FULL),
+        (only("temperature", "adaptive_p"), Tier.FULL),
+        (only("top_k", "adaptive_p"), Tier.CANDIDATES),
     ],
 )
-def test_the_cheapest_exact_tier_is_taken(params: SamplingParams, n_special: int, expected: Tier) -> None:
-    assert sampling.choose_tier(params, n_special, 32_000) is expected
-
-
-@given(st.integers(0, 2000), st.integers(0, 200), st.sampled_from([0.0, 0.8]), st.integers(1, 300_000))
-def test_candidates_are_never_asked_for_more_than_can_be_found(
-    top_k: int, n_special: int, temperature: float, n_vocab: int
-) -> None:
-    params = SamplingParams(top_k=top_k, temperature=temperature, repeat_penalty=1.1)
-    if sampling.choose_tier(params, n_special, n_vocab) is Tier.CANDIDATES:
-        assert sampling.n_candidates(params, n_special) <= min(MAX_CANDIDATES, n_vocab // BLOCK_DEPTH)
+def test_the_cheapest_exact_tier_is_taken(params: SamplingParams, expected: Tier) -> None:
+    assert sampling.plan(params, 32_000).tier is expected
 
 
 @pytest.mark.parametrize("n_vocab", [2, 63, 64, 300])
 def test_a_tiny_vocabulary_is_read_whole(n_vocab: int) -> None:
-    assert sampling.choose_tier(SamplingParams(), 0, n_vocab) is Tier.FULL
+    assert sampling.plan(SamplingParams(), n_vocab).tier is Tier.FULL
 
 
-# --- argmax
+# --- history
 
 
-@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(2, 40)), elements=LOGITS), st.data())
-def test_the_first_of_the_largest_wins_among_those_allowed(logits: NDArray[np.float32], data: st.DataObject) -> None:
-    n_vocab = logits.shape[1]
-    assert sampling.argmax(logits) == [max(range(n_vocab), key=lambda i: (row[i], -i)) for row in logits]
-    banned = data.draw(st.sets(st.integers(0, n_vocab - 1), max_size=n_vocab - 1))
-    row, before = logits[0], logits.copy()
-    finite = [i for i in range(n_vocab) if i not in banned and row[i] > -math.inf]
-    if finite:
-        chosen = sampling.argmax_without(row, np.array(sorted(banned), np.int32))
-        assert chosen == max(finite, key=lambda i: (row[i], -i))
-    assert np.array_equal(logits, before), "the logits are libllama's: nobody may write into them"
+@given(st.integers(1, 70), st.integers(0, 200), st.integers(0, 200))
+def test_a_history_keeps_the_last_tokens(n_most: int, n_prompt: int, n_answer: int) -> None:
+    tokens = np.arange(n_prompt + n_answer, dtype=np.int32)
+    history = History(tokens[:n_prompt], n_most)
+    for token in tokens[n_prompt:].tolist():
+        history.append(token)
+    for n in (1, n_most, n_most + 1):
+        assert history.last(n).tolist() == tokens.tolist()[-min(n, n_most) :]
 
 
-# --- log probabilities
-
-
-@given(
-    hnp.arrays(np.float32, st.integers(2, 500), elements=st.floats(min_value=-100, max_value=100, width=32)), st.data()
-)
-def test_log_probabilities_are_those_of_an_exact_softmax(row: NDArray[np.float32], data: st.DataObject) -> None:
-    tokens = np.array(data.draw(st.lists(st.integers(0, len(row) - 1), min_size=1, max_size=5)), np.intp)
-    exact = row.astype(np.float64)
-    expected = exact[tokens] - (exact.max() + math.log(math.fsum(np.exp(exact - exact.max()))))
-    assert np.allclose(sampling.log_softmax_at(row, tokens), expected, rtol=0, atol=1e-4)
-
-
-def test_an_impossible_token_has_no_probability_and_spoils_no_other() -> None:
-    row = np.array([0.0, -math.inf, 0.0], np.float32)
-    assert sampling.log_softmax_at(row, np.array([0, 1, 2])).tolist() == [-math.log(2), -math.inf, -math.log(2)]
+def test_only_what_has_followed_the_last_token_can_be_repeated_next() -> None:
+    history = History(np.array([5, 1, 2, 5, 3, 9, 5], np.int32), 100)
+    assert history.followers(100).tolist() == [1, 3]
+    assert history.followers(4).tolist() == [3]
+    assert History(np.zeros(0, np.int32), 4).followers(4).tolist() == []
 
 
 # --- checks
@@ -163,6 +118,17 @@ def test_an_impossible_token_has_no_probability_and_spoils_no_other() -> None:
         ({"top_k": 1 << 32}, "top_k must be between"),
         ({"min_keep": -1}, "min_keep must be between 0 and"),
         ({"seed": -1}, "seed must be between 0 and 4294967295, but got -1"),
+        ({"repeat_penalty": 1e7}, "repeat_penalty must be between 1e-06 and 1e+06, but got 10000000.0"),
+        ({"frequency_penalty": 1e31}, "frequency_penalty must be between -1e+30 and 1e+30"),
+        ({"dry_multiplier": 1e31}, "dry_multiplier must be between"),
+        ({"dry_multiplier": math.nan}, "dry_multiplier must be a finite number"),
+        ({"dry_penalty_last_n": -1}, "dry_penalty_last_n must be between 0 and"),
+        ({"mirostat": 3}, "mirostat must be between 0 and 2, but got 3"),
+        ({"mirostat_eta": math.inf}, "mirostat_eta must be a finite number"),
+        ({"samplers": ("topk",)}, "there is no sampler 'topk'"),
+        ({"samplers": ("infill",)}, "infill needs top_k before it"),
+        ({"samplers": ("infill", "top_k")}, "infill needs top_k before it"),
+        ({"samplers": ("top_k", "infill"), "top_k": 200}, "infill needs top_k before it"),
         ({"logit_bias": ((100, 1.0),)}, "token 100 is not in the vocabulary of 100 tokens"),
         ({"logit_bias": ((-1, 1.0),)}, "token -1 is not in the vocabulary"),
         ({"logit_bias": ((5, math.nan),)}, "the bias of token 5 must be a number or -inf, but got nan"),
@@ -172,7 +138,7 @@ def test_an_impossible_token_has_no_probability_and_spoils_no_other() -> None:
     ids=str,
 )
 def test_what_libllama_would_turn_into_nonsense_is_refused(fields: dict[str, object], message: str) -> None:
-    with pytest.raises(InvalidRequest, match=message.replace("(", r"\(")):
+    with pytest.raises(InvalidRequest, match=re.escape(message)):
         sampling.check(replace(SamplingParams(), **fields), 100)  # type: ignore[arg-type]
 
 
@@ -184,6 +150,8 @@ def test_what_libllama_would_turn_into_nonsense_is_refused(fields: dict[str, obj
         SamplingParams(repeat_penalty=0.5, frequency_penalty=-2.0, presence_penalty=-2.0),
         SamplingParams(logit_bias=((0, -math.inf), (99, -100.0), (99, 100.0))),
         SamplingParams(top_k=2**31 - 1, min_keep=2**31 - 1, repeat_last_n=2**31 - 1),
+        SamplingParams(top_n_sigma=-3, typical_p=7, mirostat=1, mirostat_tau=0, mirostat_eta=-1, dry_base=0),
+        SamplingParams(samplers=("top_k", "infill", "top_k", "adaptive_p"), adaptive_decay=3),
     ],
     ids=repr,
 )

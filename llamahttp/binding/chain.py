@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sampling import NO_TOKEN
-from ..task import SamplingParams
+from ..candidates import NO_TOKEN
+from ..sampling import stages
+from ..task import SamplingParams, TokenProbs
 from . import library
+from .dry import DryStages
 from .structs import LogitBias, TokenData, TokenDataArray
 
 TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 assert TOKEN_DATA.itemsize == c.sizeof(TokenData)
+
+MIROSTAT_M = 100
+"""Tokens from which Mirostat 1 estimates the distribution; llama-server's."""
 
 
 class Candidates:
@@ -30,12 +35,12 @@ class Candidates:
         self._array = TokenDataArray()
         self.pointer = c.byref(self._array)
 
-    def fill(self, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> None:
+    def fill(self, tokens: NDArray[np.int32], logits: NDArray[np.float32], *, is_sorted: bool = False) -> None:
         """Hold `tokens` and the logit of each, nothing selected."""
         n, data, array = len(logits), self._data, self._array
         data["id"][:n] = tokens
         data["logit"][:n] = logits
-        array.data, array.size, array.selected, array.sorted = data.ctypes.data, n, -1, False
+        array.data, array.size, array.selected, array.sorted = data.ctypes.data, n, -1, is_sorted
 
     @property
     def selected(self) -> int:
@@ -45,19 +50,36 @@ class Candidates:
             return NO_TOKEN
         return int(c.c_int32.from_address(array.data + array.selected * TOKEN_DATA.itemsize).value)
 
+    def probs(self, token: int, n_top: int) -> TokenProbs:
+        """The logarithms of the probabilities of `token` and of the `n_top` likeliest that the chain has left."""
+        array = self._array
+        start = (array.data - self._data.ctypes.data) // TOKEN_DATA.itemsize  # xtc moves the beginning
+        left = self._data[start : start + array.size]
+        p = left["p"]
+        own = float(p[left["id"] == token][0])
+        if array.sorted:
+            top = np.arange(min(n_top, len(p)))
+        else:
+            top = np.argpartition(-p, min(n_top, len(p)) - 1)[:n_top]
+            top = top[np.argsort(-p[top], kind="stable")]
+        top = top[: np.append(p[top] == 0, True).argmax()]  # as llama-server, up to the first without a chance
+        pairs = zip(left["id"][top].tolist(), np.log(p[top], dtype=np.float64).tolist(), strict=True)
+        return TokenProbs(math.log(own) if own > 0 else -math.inf, tuple(pairs))
+
 
 class LlamaChain:
-    """The stages that `params` ask for, in llama-server's default order, without those that would change nothing.
+    """The stages that `params` ask for, in their order, without those that would change nothing.
 
     Its history and its random numbers belong to one request; to make a chain and free it takes some 30 us.
     """
 
-    def __init__(self, params: SamplingParams, n_vocab: int) -> None:
+    def __init__(self, params: SamplingParams, vocab: int, n_vocab: int, dry: DryStages) -> None:
+        """`vocab` is libllama's; DRY and infill read it."""
         self._lib = lib = library.load()
         chain_params = lib.llama_sampler_chain_default_params()
         chain_params.no_perf = True
         self._handle: int | None = lib.llama_sampler_chain_init(chain_params)
-        for stage in _stages(lib, params, n_vocab):
+        for stage in _Stages(lib, params, vocab, n_vocab, dry):
             lib.llama_sampler_chain_add(self._handle, stage)  # which owns the stage from now on
 
     @property
@@ -69,25 +91,20 @@ class LlamaChain:
         """Add a token to the history that penalties look at."""
         self._lib.llama_sampler_accept(self.handle, token)
 
-    def select(self, candidates: Candidates, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> int:
-        """Apply the chain to a few `tokens` with their `logits`; the token that it selects.
-
-        NO_TOKEN for logits that are not numbers, which libllama would abort on or sort beyond its memory.
-        """
-        return self._select(self._lib.llama_sampler_apply, candidates, tokens, logits)
-
-    def select_long(self, candidates: Candidates, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> int:
-        """`select` for many tokens, without the GIL meanwhile."""
-        return self._select(self._lib.llama_sampler_apply_long, candidates, tokens, logits)
-
-    def _select(
-        self, apply: Any, candidates: Candidates, tokens: NDArray[np.int32], logits: NDArray[np.float32]
-    ) -> int:
-        if len(logits) == 0 or math.isnan(logits.max()):
-            return NO_TOKEN
-        candidates.fill(tokens, logits)
-        apply(self.handle, candidates.pointer)
+    def select(self, candidates: Candidates) -> int:
+        """Apply the chain to the few that `candidates` holds; the token that it selects."""
+        self._lib.llama_sampler_apply(self.handle, candidates.pointer)
         return candidates.selected
+
+    def select_long(self, candidates: Candidates) -> int:
+        """`select` among many, without the GIL meanwhile."""
+        self._lib.llama_sampler_apply_long(self.handle, candidates.pointer)
+        return candidates.selected
+
+    def skip(self, candidates: Candidates, token: int) -> None:
+        """Spend the random numbers of one selection, of which `token` is the result."""
+        candidates.fill(np.array([token], np.int32), np.zeros(1, np.float32))
+        self.select(candidates)
 
     def close(self) -> None:
         """Free the chain with its stages. Safe twice."""
@@ -96,23 +113,78 @@ class LlamaChain:
             self._lib.llama_sampler_free(handle)
 
 
-def _stages(lib: Any, params: SamplingParams, n_vocab: int) -> Iterator[int]:
-    if params.logit_bias:
-        biases = (LogitBias * len(params.logit_bias))(*(LogitBias(*bias) for bias in params.logit_bias))
-        yield lib.llama_sampler_init_logit_bias(n_vocab, len(biases), c.addressof(biases))
-    if params.has_penalties:
-        yield lib.llama_sampler_init_penalties(
-            n_vocab,
-            params.repeat_last_n,
-            params.repeat_penalty,
-            params.frequency_penalty,
-            params.presence_penalty,
+class _Stages:
+    """Makes libllama's stages, each with the arguments that llama-server gives it."""
+
+    def __init__(self, lib: Any, params: SamplingParams, vocab: int, n_vocab: int, dry: DryStages) -> None:
+        self._lib = lib
+        self._params = params
+        self._vocab = vocab
+        self._n_vocab = n_vocab
+        self._dry = dry
+
+    def __iter__(self) -> Iterator[int]:
+        params = self._params
+        if params.logit_bias:
+            yield self.logit_bias()
+        if params.mirostat:
+            yield self._lib.llama_sampler_init_temp(params.temperature)
+        else:
+            for name in stages(params):
+                yield getattr(self, name)()
+        yield self.last()
+
+    def logit_bias(self) -> int:
+        pairs = self._params.logit_bias
+        biases = (LogitBias * len(pairs))(*(LogitBias(*pair) for pair in pairs))
+        return int(self._lib.llama_sampler_init_logit_bias(self._n_vocab, len(biases), c.addressof(biases)))
+
+    def penalties(self) -> int:
+        p = self._params
+        return int(
+            self._lib.llama_sampler_init_penalties(
+                self._n_vocab, p.repeat_last_n, p.repeat_penalty, p.frequency_penalty, p.presence_penalty
+            )
         )
-    if params.top_k > 0:
-        yield lib.llama_sampler_init_top_k(params.top_k)
-    if params.top_p < 1:
-        yield lib.llama_sampler_init_top_p(params.top_p, params.min_keep)
-    if params.min_p > 0:
-        yield lib.llama_sampler_init_min_p(params.min_p, params.min_keep)
-    yield lib.llama_sampler_init_temp_ext(params.temperature, 0.0, 1.0)
-    yield lib.llama_sampler_init_dist(params.seed)
+
+    def dry(self) -> int:
+        return self._dry.stage(self._params)
+
+    def top_n_sigma(self) -> int:
+        return int(self._lib.llama_sampler_init_top_n_sigma(self._params.top_n_sigma))
+
+    def top_k(self) -> int:
+        return int(self._lib.llama_sampler_init_top_k(self._params.top_k))
+
+    def typ_p(self) -> int:
+        return int(self._lib.llama_sampler_init_typical(self._params.typical_p, self._params.min_keep))
+
+    def top_p(self) -> int:
+        return int(self._lib.llama_sampler_init_top_p(self._params.top_p, self._params.min_keep))
+
+    def min_p(self) -> int:
+        return int(self._lib.llama_sampler_init_min_p(self._params.min_p, self._params.min_keep))
+
+    def xtc(self) -> int:
+        p = self._params
+        return int(self._lib.llama_sampler_init_xtc(p.xtc_probability, p.xtc_threshold, p.min_keep, p.seed))
+
+    def temperature(self) -> int:
+        p = self._params
+        return int(self._lib.llama_sampler_init_temp_ext(p.temperature, p.dynatemp_range, p.dynatemp_exponent))
+
+    def infill(self) -> int:
+        return int(self._lib.llama_sampler_init_infill(self._vocab))
+
+    def last(self) -> int:
+        """The stage that selects."""
+        lib, p = self._lib, self._params
+        if p.mirostat == 1:
+            return int(
+                lib.llama_sampler_init_mirostat(self._n_vocab, p.seed, p.mirostat_tau, p.mirostat_eta, MIROSTAT_M)
+            )
+        if p.mirostat == 2:
+            return int(lib.llama_sampler_init_mirostat_v2(p.seed, p.mirostat_tau, p.mirostat_eta))
+        if "adaptive_p" in p.samplers:
+            return int(lib.llama_sampler_init_adaptive_p(p.adaptive_target, p.adaptive_decay, p.seed))
+        return int(lib.llama_sampler_init_dist(p.seed))

@@ -4,82 +4,173 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import sampling
+from .. import candidates, sampling
 from ..abc import Constraint
-from ..sampling import NO_TOKEN, Tier
-from ..task import SamplingParams, TokenProbs
+from ..candidates import NO_TOKEN, Scratch
+from ..draws import Draws
+from ..errors import InvalidRequest
+from ..sampling import History, Plan, Tier
+from ..task import RANDOM_SEED, SamplingParams, TokenProbs
 from .chain import Candidates, LlamaChain
+from .dry import DryStages
 from .model import LlamaVocab
 
 MAX_HISTORY = 1 << 20
-"""Tokens that penalties look back at most: libllama reserves memory for all it is asked for, 8 GiB for 2**31 - 1."""
+"""Tokens that penalties and DRY look back at most: libllama reserves memory for all it is asked for, up to 8 GiB."""
+
+MAX_INFILL_PIECE = 512
+"""Bytes of a token's text that libllama's infill has room for."""
+
+N_PER_TASK = 4
+"""Slots with few candidates that one thread of the pool samples: less would not pay for the crossing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What one thread needs to sample. Kept: its first use costs milliseconds of page faults with 128k tokens."""
+
+    candidates: Candidates
+    scratch: Scratch
 
 
 class LlamaSampler:
     """The tier that one request's parameters allow, and its chain; implements `abc.Sampler`."""
 
     def __init__(
-        self, params: SamplingParams, n_vocab: int, prompt: NDArray[np.int32], constraint: Constraint | None = None
+        self, params: SamplingParams, plan: Plan, chain: LlamaChain | None, n_vocab: int, constraint: Constraint | None
     ) -> None:
-        self._params = params
+        """Owns `chain`, which is None for the tier that needs none."""
+        self.tier = plan.tier
+        """How the next token is found; where a chain changes too many logits, FULL for this step."""
+        self.changed = np.array(sorted({token for token, _ in params.logit_bias}), np.int32)
+        """CANDIDATES, FLOOR: tokens whose logits the chain changes before it cuts."""
+        self.post_probs: TokenProbs | None = None
+        """Of the last token, if the request wants those."""
         self.constraint = constraint
+        self._params = params
+        self._plan = plan
+        self._chain = chain
+        self._n_vocab = n_vocab
+        self._biased = self.changed
         self._banned = np.array([token for token, bias in params.logit_bias if bias == -math.inf], np.int32)
         self._banned_set = frozenset(self._banned.tolist())
-        self._biased = [token for token, _ in params.logit_bias]
-        n_special = len(self._biased) + (params.repeat_last_n if params.has_penalties else 0)
-        self.tier = sampling.choose_tier(params, n_special, n_vocab)
-        self.n_candidates = sampling.n_candidates(params, n_special)
-        self._recent: list[int] = []
-        self._chain = LlamaChain(params, n_vocab) if self.tier is not Tier.GREEDY else None
-        if params.has_penalties:
-            for token in prompt[-params.repeat_last_n :].tolist():
-                self._remember(token)
+        self._names = sampling.stages(params)
+        self._history: History | None = None
+        self._draws = Draws(params.seed) if plan.tier is Tier.DRAW else None
 
     @property
     def is_plain(self) -> bool:
         """Whether nothing has to be remembered: greedy, and free."""
-        return self.tier is Tier.GREEDY and self.constraint is None
+        return self.tier is Tier.GREEDY and self.constraint is None and not self._params.n_post_probs
+
+    def begin(self, prompt: NDArray[np.int32]) -> None:
+        """Remember as much of the prompt as the chain looks back at."""
+        params = self._params
+        n = max(
+            params.repeat_last_n if "penalties" in self._names else 0,
+            params.dry_penalty_last_n if "dry" in self._names else 0,
+        )
+        if n == 0 or self._chain is None:
+            return
+        self._history = History(prompt, n)
+        for token in self._history.last(n).tolist():
+            self._chain.accept(token)
+
+    def prepare(self) -> None:
+        """Before each step: see how many logits the chain will change."""
+        self.post_probs = None
+        if self._history is None:
+            return
+        self.changed = sampling.changed_tokens(self._params, self._names, self._history, self._biased)
+        is_few = self.n_candidates <= sampling.max_candidates(self._n_vocab)
+        self.tier = self._plan.tier if is_few else Tier.FULL
+
+    @property
+    def n_candidates(self) -> int:
+        """CANDIDATES: how many of the largest logits can be among the top k after the chain has changed some."""
+        return self._plan.top_k + len(self.changed)
 
     def accept(self, token: int) -> None:
         """`token` is the next one of the answer."""
         if self.constraint is not None:
             self.constraint.accept(token)
-        self._remember(token)
+        if self._chain is not None:
+            self._chain.accept(token)
+        if self._history is not None:
+            self._history.append(token)
 
-    def _remember(self, token: int) -> None:
-        """Add a token to the history that penalties look at."""
-        if self._chain is None:
-            return
-        self._chain.accept(token)
-        if self._params.has_penalties:
-            self._recent.append(token)
-            del self._recent[: -self._params.repeat_last_n]
+    # --- each tier
 
     def likeliest(self, row: NDArray[np.float32], token: int) -> int:
         """GREEDY: the largest logit's token, which is `token` unless that is banned."""
-        return sampling.argmax_without(row, self._banned) if token in self._banned_set else token
+        if token in self._banned_set:
+            token = candidates.argmax_without(row, self._banned)
+        return self._certain(token)
 
-    def choose_among(self, buffer: Candidates, row: NDArray[np.float32], tokens: NDArray[np.int32]) -> int:
+    def choose_among(self, desk: Desk, row: NDArray[np.float32], tokens: NDArray[np.int32]) -> int:
         """CANDIDATES: what the chain selects among `tokens`, ascending, and those whose logits it changes first."""
-        assert self._chain is not None, "a sampler that is greedy, or closed"
-        if self._biased or self._recent:
-            tokens = np.union1d(tokens, np.array(self._biased + self._recent, np.int32))
-        return self._chain.select(buffer, tokens, row[tokens])
+        if len(self.changed):
+            tokens = np.union1d(tokens, self.changed)
+        return self._select(desk, tokens, row[tokens])
 
-    def choose(self, buffer: Candidates, row: NDArray[np.float32], tokens: NDArray[np.int32]) -> int:
-        """FULL: what the chain selects among all `tokens`. Any thread, without the GIL."""
-        assert self._chain is not None, "a sampler that is greedy, or closed"
-        return self._chain.select_long(buffer, tokens, row)
+    def choose(self, desk: Desk, row: NDArray[np.float32], all_tokens: NDArray[np.int32]) -> int:
+        """The other tiers. Any thread; what reads the whole row does so without the GIL."""
+        plan = self._plan
+        match self.tier:
+            case Tier.FLOOR:
+                distance = -math.log(plan.min_p) * math.prod(plan.temperatures)
+                tokens = candidates.at_least(row, self.changed, distance, desk.scratch)
+                return self._select(desk, tokens, row[tokens])
+            case Tier.NUCLEUS:
+                few = candidates.nucleus(row, self._banned, plan.temperatures, plan.top_p, plan.min_p, desk.scratch)
+                if few is not None:
+                    return self._select(desk, *few, is_sorted=True)
+            case Tier.DRAW:
+                assert self._draws is not None and self._chain is not None, "closed"
+                position = self._draws.next()
+                token = candidates.draw(row, self._banned, plan.temperatures, position, desk.scratch)
+                if token is not None:
+                    self._chain.skip(desk.candidates, token)  # in case the next one is the chain's to draw
+                    return token
+        return self._select(desk, all_tokens, row)
 
-    def forced(self, buffer: Candidates) -> int:
+    def _select(
+        self, desk: Desk, tokens: NDArray[np.int32], logits: NDArray[np.float32], *, is_sorted: bool = False
+    ) -> int:
+        """What the chain selects. NO_TOKEN for logits that are not numbers, which libllama would abort on, or sort
+        beyond its memory."""
+        assert self._chain is not None, "a sampler that is greedy, or closed"
+        if len(logits) == 0 or not math.isfinite(logits.max()):
+            return NO_TOKEN
+        buffer = desk.candidates
+        buffer.fill(tokens, logits, is_sorted=is_sorted)
+        token = (
+            self._chain.select(buffer)
+            if len(tokens) <= 2 * sampling.MAX_CANDIDATES
+            else self._chain.select_long(buffer)
+        )
+        if self._params.n_post_probs and token != NO_TOKEN:
+            self.post_probs = buffer.probs(token, self._params.n_post_probs)
+        return token
+
+    def _certain(self, token: int) -> int:
+        if self._params.n_post_probs:
+            self.post_probs = TokenProbs(0.0, ((token, 0.0),))
+        return token
+
+    # --- constraints
+
+    def forced(self, desk: Desk) -> int:
         """The token that the constraint leaves no choice but, or NO_TOKEN.
 
         A draw is spent on it, as in llama-server, so that a seed gives the same tokens after it.
@@ -88,14 +179,16 @@ class LlamaSampler:
         if token is None:
             return NO_TOKEN
         if self._chain is not None:
-            self._chain.select(buffer, np.array([token], np.int32), np.zeros(1, np.float32))
-        return token
+            self._chain.skip(desk.candidates, token)
+        if self._draws is not None:
+            self._draws.next()
+        return self._certain(token)
 
     def rejects(self, token: int) -> bool:
         """Whether a token was sampled that may not come."""
         return self.constraint is not None and token != NO_TOKEN and not self.constraint.allows(token)
 
-    def choose_allowed(self, buffer: Candidates, row: NDArray[np.float32]) -> int:
+    def choose_allowed(self, desk: Desk, row: NDArray[np.float32]) -> int:
         """What the chain selects among the tokens that the constraint allows. Any thread.
 
         The random numbers advance once more, as llama-server's do. A constraint is stronger than a ban: where all that
@@ -104,10 +197,12 @@ class LlamaSampler:
         assert self.constraint is not None, "nothing was rejected"
         tokens = np.flatnonzero(self.constraint.mask()).astype(np.int32)
         free = np.setdiff1d(tokens, self._banned, assume_unique=True) if len(self._banned) else tokens
+        if self._draws is not None:
+            self._draws.next()
         if len(free) == 0 or self._chain is None:
             tokens = free if len(free) else tokens
-            return int(tokens[row[tokens].argmax()]) if len(tokens) else NO_TOKEN
-        return self._chain.select_long(buffer, free, row[free])
+            return self._certain(int(tokens[row[tokens].argmax()])) if len(tokens) else NO_TOKEN
+        return self._select(desk, free, row[free])
 
     def close(self) -> None:
         chain, self._chain = self._chain, None
@@ -116,44 +211,88 @@ class LlamaSampler:
 
 
 class LlamaSamplerFactory:
-    """Makes samplers over one vocabulary and samples for all slots of a step. Engine thread only.
-
-    Keeps the buffers of candidates: the first use of a fresh one costs milliseconds of page faults with 128k tokens.
-    Chains are each sampler's own.
-    """
+    """Makes samplers over one vocabulary and samples for all slots of a step. Engine thread only."""
 
     def __init__(self, vocab: LlamaVocab, n_workers: int | None = None) -> None:
         self.n_vocab = vocab.n_tokens
-        self._always_banned = tuple((token, -math.inf) for token in vocab.suppressed)
-        self._eog_banned = tuple((token, -math.inf) for token in sorted(vocab.eog))
+        self._vocab = vocab
+        self._always_banned = {token: -math.inf for token in vocab.suppressed}
+        self._eog_banned = {token: -math.inf for token in sorted(vocab.eog)}
         self._all_tokens = np.arange(self.n_vocab, dtype=np.int32)
-        self._few = Candidates(self.n_vocab)
-        n_workers = n_workers or min(8, os.cpu_count() or 1)
-        self._pool = ThreadPoolExecutor(n_workers, thread_name_prefix="sampling")
-        self._spare = [Candidates(self.n_vocab) for _ in range(n_workers)]  # one a thread of the pool
+        self._dry = DryStages(vocab.handle)
+        self._n_workers = n_workers or min(8, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(self._n_workers, thread_name_prefix="sampling")
+        self._own = self._new_desk()
+        self._spare = [self._new_desk() for _ in range(self._n_workers)]  # one a thread of the pool
+        self._knows_draws = self._draws_are_known()
+
+    def _new_desk(self) -> Desk:
+        return Desk(Candidates(self.n_vocab), Scratch(self.n_vocab))
 
     def open(
         self, params: SamplingParams, prompt: NDArray[np.int32], constraint: Constraint | None = None
     ) -> LlamaSampler:
         sampling.check(params, self.n_vocab)
-        return LlamaSampler(self._prepare(params), self.n_vocab, prompt, constraint)
+        self._check_infill(params)
+        params = self._prepare(params)
+        is_mixed = len({token for token, _ in params.logit_bias}) < len(params.logit_bias)
+        # of several biases of a token libllama applies only the first to a few candidates
+        plan = sampling.FULL if is_mixed else sampling.plan(params, self.n_vocab)
+        if plan.tier is Tier.DRAW and not self._knows_draws:
+            plan = sampling.FULL
+        chain = None if plan.tier is Tier.GREEDY else self._chain(params)
+        sampler = LlamaSampler(params, plan, chain, self.n_vocab, constraint)
+        sampler.begin(prompt)
+        return sampler
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._dry.close()
+
+    def _chain(self, params: SamplingParams) -> LlamaChain:
+        return LlamaChain(params, self._vocab.handle, self.n_vocab, self._dry)
 
     def _prepare(self, params: SamplingParams) -> SamplingParams:
-        """The parameters with the bans that they and the model imply, and a bounded history."""
-        bans = self._always_banned + (self._eog_banned if params.ignore_eos else ())
+        """The parameters with the bans that they and the model imply, a bounded history, and a seed that is known."""
+        bans = self._always_banned | (self._eog_banned if params.ignore_eos else {})
+        bans |= {token: bias for token, bias in params.logit_bias if bias == -math.inf}
         return replace(
             params,
-            logit_bias=params.logit_bias + bans,
+            logit_bias=(*(pair for pair in params.logit_bias if pair[0] not in bans), *bans.items()),
             repeat_last_n=min(params.repeat_last_n, MAX_HISTORY),
+            dry_penalty_last_n=min(params.dry_penalty_last_n, MAX_HISTORY),
+            seed=secrets.randbelow(RANDOM_SEED) if params.seed == RANDOM_SEED else params.seed,
         )
+
+    def _check_infill(self, params: SamplingParams) -> None:
+        """libllama would abort over a vocabulary without an end, or over texts that are too long for it."""
+        if "infill" not in sampling.stages(params):
+            return
+        if self._vocab.eos < 0:
+            raise InvalidRequest("the sampler infill needs an end-of-sequence token, which this model has not")
+        if max(map(len, self._vocab.pieces)) > MAX_INFILL_PIECE:
+            raise InvalidRequest(f"the sampler infill takes tokens of {MAX_INFILL_PIECE} bytes at most")
+
+    def _draws_are_known(self) -> bool:
+        """Whether `Draws` gives libllama's random numbers, which depend on the C++ library that it was built with."""
+        seed, n = 12345, min(4096, self.n_vocab)
+        draws = Draws(seed)
+        chain = self._chain(SamplingParams(seed=seed, samplers=()))
+        tokens = []
+        for _ in range(8):
+            self._own.candidates.fill(self._all_tokens[:n], np.zeros(n, np.float32))
+            tokens.append(chain.select(self._own.candidates))
+        chain.close()
+        return tokens == [math.ceil(draws.next() * n) - 1 for _ in range(8)]
+
+    # --- a step
 
     def sample(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
         if all(sampler.is_plain for sampler in samplers):
             return self._sample_greedy(samplers, logits)
-        tokens = [sampler.forced(self._few) for sampler in samplers]
+        for sampler in samplers:
+            sampler.prepare()
+        tokens = [sampler.forced(self._own) for sampler in samplers]
         self._sample_rest(samplers, logits, tokens)
         self._sample_again(samplers, logits, tokens)
         for sampler, token in zip(samplers, tokens, strict=True):
@@ -162,18 +301,16 @@ class LlamaSamplerFactory:
         return tokens
 
     def _sample_rest(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32], tokens: list[int]) -> None:
-        """Sample what is not forced into `tokens`, each tier at once."""
-        for tier, method in (
-            (Tier.GREEDY, self._sample_greedy),
-            (Tier.CANDIDATES, self._sample_candidates),
-            (Tier.FULL, self._sample_full),
-        ):
-            rows = [i for i, sampler in enumerate(samplers) if tokens[i] == NO_TOKEN and sampler.tier is tier]
-            if rows:
-                chosen = [samplers[i] for i in rows]
-                some = logits if len(rows) == len(samplers) else logits[rows]
-                for i, token in zip(rows, method(chosen, some), strict=True):
-                    tokens[i] = token
+        """Sample what is not forced into `tokens`, slots of one kind at once."""
+        methods = {Tier.GREEDY: self._sample_greedy, Tier.CANDIDATES: self._sample_candidates}
+        groups: dict[Callable[..., list[int]], list[int]] = {}
+        for i, sampler in enumerate(samplers):
+            if tokens[i] == NO_TOKEN:
+                groups.setdefault(methods.get(sampler.tier, self._sample_others), []).append(i)
+        for method, rows in groups.items():
+            some = logits if len(rows) == len(samplers) else logits[rows]
+            for i, token in zip(rows, method([samplers[i] for i in rows], some), strict=True):
+                tokens[i] = token
 
     def _sample_again(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32], tokens: list[int]) -> None:
         """Replace those of `tokens` that their constraints reject. Rejections are few, masks cost: hence this order."""
@@ -185,37 +322,53 @@ class LlamaSamplerFactory:
             tokens[i] = token
 
     def _sample_greedy(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
-        tokens = sampling.argmax(logits)
+        tokens = candidates.argmax(logits)
         return [sampler.likeliest(logits[i], tokens[i]) for i, sampler in enumerate(samplers)]
 
     def _sample_candidates(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
-        n = max(sampler.n_candidates for sampler in samplers)
-        rows = sampling.top_tokens(logits, n)
-        return [sampler.choose_among(self._few, logits[i], rows[i]) for i, sampler in enumerate(samplers)]
+        n_parts = min(self._n_workers, len(samplers) // N_PER_TASK)
+        if n_parts <= 1:
+            return self._choose_among(self._own, samplers, logits)
+        ends = [len(samplers) * i // n_parts for i in range(n_parts + 1)]
+        parts = list(pairwise(ends))
+        futures = self._pool.map(self._choose_part, [samplers[i:j] for i, j in parts], [logits[i:j] for i, j in parts])
+        return [token for tokens in futures for token in tokens]
 
-    def _sample_full(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
+    def _choose_part(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
+        with self._desk() as desk:
+            return self._choose_among(desk, samplers, logits)
+
+    def _choose_among(self, desk: Desk, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
+        rows = candidates.top_tokens(logits, max(sampler.n_candidates for sampler in samplers))
+        return [sampler.choose_among(desk, logits[i], rows[i]) for i, sampler in enumerate(samplers)]
+
+    def _sample_others(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
+        if len(samplers) == 1:
+            return [samplers[0].choose(self._own, logits[0], self._all_tokens)]
         return list(self._pool.map(self._choose, samplers, logits))
 
     def _choose(self, sampler: LlamaSampler, row: NDArray[np.float32]) -> int:
-        with self._buffer() as buffer:
-            return sampler.choose(buffer, row, self._all_tokens)
+        with self._desk() as desk:
+            return sampler.choose(desk, row, self._all_tokens)
 
     def _choose_allowed(self, sampler: LlamaSampler, row: NDArray[np.float32]) -> int:
-        with self._buffer() as buffer:
-            return sampler.choose_allowed(buffer, row)
+        with self._desk() as desk:
+            return sampler.choose_allowed(desk, row)
 
     @contextmanager
-    def _buffer(self) -> Iterator[Candidates]:
-        """On a pool thread. There are as many spare buffers as threads, so `pop` always finds one."""
-        buffer = self._spare.pop()
+    def _desk(self) -> Iterator[Desk]:
+        """On a pool thread. There are as many spare ones as threads, so `pop` always finds one."""
+        desk = self._spare.pop()
         try:
-            yield buffer
+            yield desk
         finally:
-            self._spare.append(buffer)
+            self._spare.append(desk)
 
-    def probs(self, row: NDArray[np.float32], token: int, n_top: int) -> TokenProbs:
+    def probs(self, sampler: LlamaSampler, row: NDArray[np.float32], token: int, n_top: int) -> TokenProbs:
+        if sampler.post_probs is not None:
+            return sampler.post_probs
         n_top = min(n_top, self.n_vocab)
         top = np.argpartition(row, self.n_vocab - n_top)[self.n_vocab - n_top :]
         top = top[np.argsort(-row[top], kind="stable")]
-        values = sampling.log_softmax_at(row, np.append(top, token)).tolist()
+        values = candidates.log_softmax_at(row, np.append(top, token)).tolist()
         return TokenProbs(values[-1], tuple(zip(top.tolist(), values, strict=False)))

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from llamahttp.binding.sampler import LlamaSampler, LlamaSamplerFactory
-from llamahttp.sampling import NO_TOKEN, Tier
+from llamahttp.candidates import NO_TOKEN
+from llamahttp.sampling import Tier
 from llamahttp.task import SamplingParams
 
 from .chain import FullChain
@@ -21,11 +22,16 @@ EOG = frozenset({1, 2000})
 NO_PROMPT = np.zeros(0, np.int32)
 GREEDY = SamplingParams(temperature=0)
 DEFAULT = SamplingParams(seed=7)
-FULL = SamplingParams(seed=7, top_k=0)
-TIERS = pytest.mark.parametrize("params", [GREEDY, DEFAULT, FULL], ids=["greedy", "candidates", "full"])
+NUCLEUS = SamplingParams(seed=7, top_k=0)
+DRAW = SamplingParams(seed=7, samplers=("penalties", "temperature"))
+FULL = SamplingParams(seed=7, top_k=0, typical_p=0.9)
+TIERS = pytest.mark.parametrize(
+    "params", [GREEDY, DEFAULT, NUCLEUS, DRAW, FULL], ids=["greedy", "candidates", "nucleus", "draw", "full"]
+)
 
 
 class SomeVocab:
+    handle = None
     n_tokens = N_VOCAB
     eog = EOG
     suppressed = ()
@@ -159,7 +165,7 @@ def test_slots_with_and_without_constraints_are_sampled_together(factory: LlamaS
     samplers: list[LlamaSampler] = [
         factory.open(each, NO_PROMPT, constraint) for each, constraint in zip(params, constraints, strict=True)
     ]
-    assert {sampler.tier for sampler in samplers} == set(Tier)
+    assert {sampler.tier for sampler in samplers} == {Tier.GREEDY, Tier.CANDIDATES, Tier.FULL}
     tokens = factory.sample(samplers, logits)
     assert tokens[:3] == [5, 6, 7]
     free = [answer(factory, each, None, row[np.newaxis])[0] for each, row in zip(params[3:], logits[3:], strict=True)]

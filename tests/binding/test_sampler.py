@@ -16,11 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from llamahttp.binding.dry import MAX_KEPT
 from llamahttp.binding.model import LlamaModel
 from llamahttp.binding.sampler import LlamaSamplerFactory
+from llamahttp.candidates import NO_TOKEN
 from llamahttp.errors import InvalidRequest
-from llamahttp.sampling import NO_TOKEN, Tier
-from llamahttp.task import SamplingParams
+from llamahttp.samplers import SAMPLERS
+from llamahttp.sampling import Tier
+from llamahttp.task import SamplingParams, TokenProbs
 
 from .chain import FullChain
 
@@ -34,7 +37,10 @@ def eog_of(n_vocab: int) -> frozenset[int]:
 
 
 class SizedVocab:
-    """All that a factory asks of a vocabulary, of any size."""
+    """All that a factory asks of a vocabulary, of any size. It has no texts: DRY must not look for breakers in it."""
+
+    handle = None
+    eos = -1
 
     def __init__(self, n_tokens: int, suppressed: tuple[int, ...] = ()) -> None:
         self.n_tokens = n_tokens
@@ -88,21 +94,43 @@ def sampled(
 def sampling_params(draw: st.DrawFn, n_vocab: int) -> SamplingParams:
     token = st.integers(0, n_vocab - 1)
     bias = st.sampled_from([-math.inf, -3.0, 0.5, 4.0, 100.0])
-    penalised = draw(st.booleans())
+    penalised, special = draw(st.booleans()), draw(st.booleans())
     return SamplingParams(
         seed=draw(st.integers(0, 2**32 - 2)),
         temperature=draw(st.sampled_from([0.0, 0.3, 0.8, 1.0, 2.0])),
-        top_k=draw(st.sampled_from([0, 1, 5, 40, 200, 436, 500])),
+        top_k=draw(st.sampled_from([0, 0, 1, 5, 40, 200, 436, 500])),
         top_p=draw(st.sampled_from([0.1, 0.5, 0.95, 1.0])),
         min_p=draw(st.sampled_from([0.0, 0.05, 0.5])),
-        min_keep=draw(st.sampled_from([0, 1, 3])),
+        min_keep=draw(st.sampled_from([0, 0, 1, 3])),
         repeat_last_n=draw(st.sampled_from([0, 1, 16, 64, 400])) if penalised else 64,
         repeat_penalty=draw(st.sampled_from([1.0, 1.3, 0.5])) if penalised else 1.0,
         frequency_penalty=draw(st.sampled_from([0.0, 0.7, -0.7])) if penalised else 0.0,
         presence_penalty=draw(st.sampled_from([0.0, 1.5])) if penalised else 0.0,
         logit_bias=tuple(draw(st.lists(st.tuples(token, bias), max_size=4))),
         ignore_eos=draw(st.booleans()),
+        dynatemp_range=draw(st.sampled_from([0.0, 0.5])) if special else 0.0,
+        dynatemp_exponent=draw(st.sampled_from([1.0, 2.0])),
+        top_n_sigma=draw(st.sampled_from([-1.0, 1.0])) if special else -1.0,
+        typical_p=draw(st.sampled_from([1.0, 0.5])) if special else 1.0,
+        xtc_probability=draw(st.sampled_from([0.0, 0.5, 1.0])) if special else 0.0,
+        xtc_threshold=draw(st.sampled_from([0.1, 0.02])),
+        dry_multiplier=draw(st.sampled_from([0.0, 0.8, -5.0])) if penalised else 0.0,
+        dry_allowed_length=draw(st.integers(0, 2)),
+        dry_penalty_last_n=draw(st.sampled_from([1, 16, 64, 400])),
+        dry_sequence_breakers=(),
+        mirostat=draw(st.sampled_from([0, 0, 0, 1, 2])) if special else 0,
+        mirostat_tau=draw(st.sampled_from([0.0, 2.0, 5.0])),
+        adaptive_target=draw(st.sampled_from([-1.0, 0.3])),
+        samplers=draw(orders()),
     )
+
+
+@st.composite
+def orders(draw: st.DrawFn) -> tuple[str, ...]:
+    """Half of them llama-server's own, else any samplers in any order."""
+    if draw(st.booleans()):
+        return SAMPLERS
+    return tuple(draw(st.lists(st.sampled_from((*SAMPLERS, "adaptive_p")), max_size=6, unique=True)))
 
 
 @st.composite
@@ -136,10 +164,18 @@ def test_requests_sampled_together_get_the_tokens_of_the_whole_chain(
         assert [step[i] for step in ours] == expected, samplers[i].tier
 
 
-def test_all_three_tiers_are_covered(large: LlamaSamplerFactory) -> None:
-    params = [SamplingParams(temperature=0), SamplingParams(), SamplingParams(top_k=0)]
+def test_tiers_follow_the_parameters(large: LlamaSamplerFactory) -> None:
+    params = [
+        SamplingParams(temperature=0),
+        SamplingParams(),
+        SamplingParams(top_k=0),
+        SamplingParams(top_k=0, top_p=1),
+        SamplingParams(samplers=("temperature",)),
+        SamplingParams(mirostat=1),
+    ]
     samplers = [large.open(each, NO_PROMPT) for each in params]
-    assert [sampler.tier for sampler in samplers] == [Tier.GREEDY, Tier.CANDIDATES, Tier.FULL]
+    expected = [Tier.GREEDY, Tier.CANDIDATES, Tier.NUCLEUS, Tier.FLOOR, Tier.DRAW, Tier.FULL]
+    assert [sampler.tier for sampler in samplers] == expected
     for sampler in samplers:
         sampler.close()
 
@@ -286,7 +322,8 @@ def resident_bytes() -> int:
 
 def test_log_probabilities_are_over_the_raw_logits_best_first(large: LlamaSamplerFactory) -> None:
     row = logits_of(large.n_vocab, 1, 6)[0]
-    probs = large.probs(row, token=17, n_top=5)
+    sampler = large.open(SamplingParams(temperature=0), NO_PROMPT)
+    probs = large.probs(sampler, row, token=17, n_top=5)
     exact = row.astype(np.float64) - np.logaddexp.reduce(row.astype(np.float64))
     assert [token for token, _ in probs.top] == np.argsort(-row)[:5].tolist()
     assert np.allclose([value for _, value in probs.top], np.sort(exact)[::-1][:5], atol=1e-4)
@@ -294,7 +331,8 @@ def test_log_probabilities_are_over_the_raw_logits_best_first(large: LlamaSample
 
 
 def test_more_log_probabilities_than_tokens_are_all_there_are(factories: dict[int, LlamaSamplerFactory]) -> None:
-    probs = factories[2].probs(np.array([0.0, 1.0], np.float32), token=0, n_top=10)
+    sampler = factories[2].open(SamplingParams(temperature=0), NO_PROMPT)
+    probs = factories[2].probs(sampler, np.array([0.0, 1.0], np.float32), token=0, n_top=10)
     assert [token for token, _ in probs.top] == [1, 0]
     assert sum(math.exp(value) for _, value in probs.top) == pytest.approx(1)
 
@@ -307,3 +345,145 @@ def test_a_factory_over_a_real_vocabulary_ignores_eos(llama: LlamaModel) -> None
     assert sampled(real, SamplingParams(temperature=0, ignore_eos=True), NO_PROMPT, logits)[0] not in llama.vocab.eog
     real.close()
     real.close()
+
+
+# --- probabilities after the chain
+
+
+def post_probs(
+    factory: LlamaSamplerFactory, params: SamplingParams, row: NDArray[np.float32]
+) -> tuple[int, TokenProbs]:
+    sampler = factory.open(params, NO_PROMPT)
+    (token,) = factory.sample([sampler], row[np.newaxis])
+    probs = factory.probs(sampler, row, token, params.n_post_probs)
+    sampler.close()
+    return token, probs
+
+
+@pytest.mark.parametrize(
+    "samplers", [("top_k", "temperature"), ("top_p", "temperature"), ("min_p", "temperature"), ("typ_p", "temperature")]
+)
+def test_probabilities_after_the_chain_are_those_of_the_tokens_that_it_leaves(
+    large: LlamaSamplerFactory, samplers: tuple[str, ...]
+) -> None:
+    row = np.full(large.n_vocab, -20, np.float32)
+    row[[5, 6, 7]] = 3, 2, 1
+    params = SamplingParams(seed=1, top_k=3, top_p=0.99, typical_p=0.99, temperature=2, samplers=samplers)
+    token, probs = post_probs(large, replace(params, n_post_probs=5), row)
+    weights = np.exp(np.array([3, 2, 1]) / 2)
+    assert [id_top for id_top, _ in probs.top] == [5, 6, 7]
+    assert [logprob for _, logprob in probs.top] == pytest.approx(np.log(weights / weights.sum()).tolist(), abs=1e-5)
+    assert probs.logprob == dict(probs.top)[token]
+    assert len(post_probs(large, replace(params, n_post_probs=2), row)[1].top) == 2
+
+
+@pytest.mark.parametrize("params", [SamplingParams(temperature=0), SamplingParams(top_k=1)])
+def test_the_likeliest_token_is_certain_after_a_greedy_chain(
+    large: LlamaSamplerFactory, params: SamplingParams
+) -> None:
+    row = logits_of(large.n_vocab, 1, 3)[0]
+    token, probs = post_probs(large, replace(params, n_post_probs=3), row)
+    assert token == row.argmax()
+    assert probs == TokenProbs(0.0, ((token, 0.0),))
+
+
+def test_no_cut_leaves_all_tokens(large: LlamaSamplerFactory) -> None:
+    row = logits_of(large.n_vocab, 1, 3)[0]
+    _, probs = post_probs(large, SamplingParams(samplers=(), n_post_probs=7), row)
+    sampler = large.open(SamplingParams(samplers=()), NO_PROMPT)
+    before = large.probs(sampler, row, 0, 7)
+    assert [token for token, _ in probs.top] == [token for token, _ in before.top]
+    assert [p for _, p in probs.top] == pytest.approx([p for _, p in before.top], abs=1e-4)
+
+
+# --- what could abort
+
+WILD = (
+    SamplingParams(mirostat=1, mirostat_tau=0),
+    SamplingParams(mirostat=2, mirostat_tau=0, mirostat_eta=1e38),
+    SamplingParams(mirostat=1, mirostat_tau=-1e38, mirostat_eta=-1e38),
+    SamplingParams(mirostat=2, temperature=1e-29),
+    SamplingParams(dynatemp_range=1e38, dynatemp_exponent=-1e38),
+    SamplingParams(dynatemp_range=1, dynatemp_exponent=0, temperature=-1e38),
+    SamplingParams(top_n_sigma=1e38, typical_p=0, top_p=0, min_p=1),
+    SamplingParams(top_n_sigma=1e-38, typical_p=-1e38, top_p=-1e38, min_p=1e38),
+    SamplingParams(typical_p=0.5, top_k=0, temperature=1e38, samplers=("temperature", "typ_p", "top_n_sigma")),
+    SamplingParams(xtc_probability=1, xtc_threshold=0, min_keep=2**31 - 1, top_k=0),
+    SamplingParams(repeat_penalty=1e6, frequency_penalty=1e30, presence_penalty=-1e30, top_k=0, typical_p=0.5),
+    SamplingParams(dry_multiplier=-1e30, dry_base=1e38, dry_allowed_length=0, dry_sequence_breakers=()),
+    SamplingParams(
+        dry_multiplier=1e30, dry_penalty_last_n=2**31 - 1, repeat_penalty=1e-6, top_k=0, dry_sequence_breakers=()
+    ),
+    SamplingParams(samplers=("adaptive_p",), adaptive_target=1e38, adaptive_decay=1e38),
+    SamplingParams(samplers=("adaptive_p", "xtc"), adaptive_target=0.5, xtc_probability=1),
+    SamplingParams(top_k=2**31 - 1, min_keep=2**31 - 1),
+    SamplingParams(logit_bias=tuple((i, -math.inf) for i in range(300))),
+    SamplingParams(logit_bias=tuple((i, -math.inf) for i in range(300)), mirostat=2),
+    SamplingParams(logit_bias=tuple((i, -3.4e38) for i in range(300)), top_k=0, typical_p=0.5),
+)
+
+
+@pytest.mark.parametrize("params", WILD, ids=range(len(WILD)))
+@pytest.mark.parametrize("n_vocab", [2, 300, 32_000])
+def test_nothing_that_passes_the_checks_can_abort(
+    factories: dict[int, LlamaSamplerFactory], params: SamplingParams, n_vocab: int
+) -> None:
+    factory = factories[n_vocab]
+    params = replace(params, logit_bias=params.logit_bias[:n_vocab])
+    prompt = np.array([0, 1, 0, 1, 0], np.int32)
+    rows = logits_of(n_vocab, 4, 1)
+    rows[1] = 0
+    rows[2, 1:] = -math.inf
+    rows[3] *= 1e30
+    for token in sampled(factory, replace(params, n_post_probs=3), prompt, rows):
+        assert NO_TOKEN <= token < n_vocab
+
+
+# --- a real vocabulary
+
+
+@pytest.fixture(scope="module")
+def real(llama_gguf: Path) -> Iterator[tuple[LlamaModel, LlamaSamplerFactory]]:
+    model = LlamaModel(llama_gguf)
+    made = LlamaSamplerFactory(model.vocab, n_workers=2)
+    yield model, made
+    made.close()
+    model.close()
+
+
+@pytest.mark.parametrize("breakers", [("\n", ":", '"', "*"), ("e",), ("the",), ("", "\0", "x\0y"), ("a" * 100,)])
+def test_dry_stops_at_the_breakers_that_the_whole_chain_stops_at(
+    real: tuple[LlamaModel, LlamaSamplerFactory], breakers: tuple[str, ...]
+) -> None:
+    model, factory = real
+    words = b" The cat sat on the mat: the cat sat on the"
+    prompt = model.vocab.tokenize(words, add_special=True, parse_special=False)
+    params = SamplingParams(seed=3, dry_multiplier=3, dry_allowed_length=1, dry_sequence_breakers=breakers)
+    logits = logits_of(factory.n_vocab, 30, 4)
+    logits[:, prompt] += 12
+    with FullChain(params, frozenset(), factory.n_vocab, prompt, model.vocab.handle) as chain:
+        assert sampled(factory, params, prompt, logits) == [chain.sample(row) for row in logits]
+    assert sampled(factory, params, prompt, logits) == sampled(factory, params, prompt, logits), "a kept stage is clean"
+
+
+def test_more_kinds_of_dry_than_are_kept(real: tuple[LlamaModel, LlamaSamplerFactory]) -> None:
+    _, factory = real
+    logits = logits_of(factory.n_vocab, 2, 4)
+    first = SamplingParams(seed=3, dry_multiplier=0.5)
+    expected = sampled(factory, first, NO_PROMPT, logits)
+    for i in range(MAX_KEPT + 5):
+        sampled(factory, replace(first, dry_multiplier=1 + i / 8), NO_PROMPT, logits)
+    assert sampled(factory, first, NO_PROMPT, logits) == expected
+
+
+def test_infill_samples_as_the_whole_chain(real: tuple[LlamaModel, LlamaSamplerFactory]) -> None:
+    model, factory = real
+    params = SamplingParams(seed=3, samplers=("top_k", "infill"))
+    logits = logits_of(factory.n_vocab, 30, 4)
+    with FullChain(params, frozenset(), factory.n_vocab, NO_PROMPT, model.vocab.handle) as chain:
+        assert sampled(factory, params, NO_PROMPT, logits) == [chain.sample(row) for row in logits]
+
+
+def test_infill_needs_an_end_of_sequence_token(large: LlamaSamplerFactory) -> None:
+    with pytest.raises(InvalidRequest, match="needs an end-of-sequence token"):
+        large.open(SamplingParams(samplers=("top_k", "infill")), NO_PROMPT)

@@ -1,0 +1,215 @@
+"""Candidates: the few tokens of a vocabulary that can still win, found without sorting it. Pure numpy.
+
+What is found is exact, or None where rounding could decide: then libllama has to look at all tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_DEPTH = 64
+"""Logits a block: block j of n holds the logits j, j + n, j + 2n, ... so that maxima are taken over whole rows."""
+
+NO_TOKEN = -1
+"""LLAMA_TOKEN_NULL: what is sampled from logits that are not numbers."""
+
+LIKELY = 1e-4
+"""Tokens of at least this probability usually have `top_p` together; there are 10,000 at most."""
+
+MAX_NUCLEUS = 8192
+"""Above this, sorting the candidates here costs more than libllama's bucket sort of all."""
+
+LEAST_MIN_P = 1e-20
+"""Below this a `min_p` cuts nothing that counts."""
+
+DRAW_ERROR = 1e-6
+"""Of cumulated probabilities as numpy and libllama compute them: both exponentials err by 2e-7 at most."""
+
+
+def argmax(logits: NDArray[np.float32]) -> list[int]:
+    """The largest logit's token of each row of float32[n, n_vocab]. The first of equals wins, as in libllama.
+
+    NO_TOKEN for a row that holds what is not a number: argmax finds that before all numbers.
+    """
+    tokens = logits.argmax(axis=1)
+    tokens[np.isnan(logits[np.arange(len(tokens)), tokens])] = NO_TOKEN
+    return [int(token) for token in tokens]
+
+
+def argmax_without(row: NDArray[np.float32], banned: NDArray[np.int32]) -> int:
+    """The largest logit's token among those not in `banned`: float32[n_vocab] -> token."""
+    allowed = row.copy()
+    allowed[banned] = -np.inf
+    return int(allowed.argmax())
+
+
+def top_tokens(logits: NDArray[np.float32], n: int) -> list[NDArray[np.int32]]:
+    """For each row of float32[n_rows, n_vocab] the tokens, ascending, of at least its `n` largest logits.
+
+    There are never fewer, and more only where blocks hold several large ones. Needs n <= n_vocab // BLOCK_DEPTH.
+    """
+    # row      [0 ..... n_blocks ..... 2 n_blocks ........ depth * n_blocks ... n_vocab)
+    # maxima   over the depth values at j, j + n_blocks, j + 2 n_blocks, ...       tail: compared one by one
+    n_rows, n_vocab = logits.shape
+    n_blocks = n_vocab // BLOCK_DEPTH
+    n_whole = n_blocks * BLOCK_DEPTH
+    blocks = logits[:, :n_whole].reshape(n_rows, BLOCK_DEPTH, n_blocks)
+    maxima = blocks.max(axis=1)
+    # n blocks have a maximum of at least this, so at least n logits are not smaller
+    thresholds = np.partition(maxima, n_blocks - n, axis=1)[:, n_blocks - n]
+    return [_at_least(blocks[i], maxima[i], logits[i, n_whole:], n_whole, thresholds[i]) for i in range(n_rows)]
+
+
+def _at_least(
+    blocks: NDArray[np.float32],
+    maxima: NDArray[np.float32],
+    tail: NDArray[np.float32],
+    n_whole: int,
+    threshold: np.float32,
+) -> NDArray[np.int32]:
+    columns = np.flatnonzero(maxima >= threshold)
+    depth, column = np.nonzero(blocks[:, columns] >= threshold)
+    tokens = depth * blocks.shape[1] + columns[column]
+    if len(tail):
+        tokens = np.concatenate((tokens, n_whole + np.flatnonzero(tail >= threshold)))
+    return np.asarray(tokens, np.int32)  # depth is the slow axis: ascending already
+
+
+def log_softmax_at(row: NDArray[np.float32], tokens: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Log probabilities of some tokens under the softmax over the whole row."""
+    largest = row.max()
+    normaliser = float(largest) + math.log(float(np.exp(row - largest).sum(dtype=np.float64)))
+    return row[tokens].astype(np.float64) - normaliser
+
+
+class Scratch:
+    """Room for the exponentials of one row: to allocate it anew would cost page faults each time."""
+
+    def __init__(self, n_vocab: int) -> None:
+        self.scaled = np.zeros(n_vocab, np.float32)
+        self.weights = np.zeros(n_vocab, np.float32)
+
+    def weigh(self, row: NDArray[np.float32], banned: NDArray[np.int32], temperatures: tuple[float, ...]) -> float:
+        """Fill `scaled` with logits over temperatures and `weights` with exp(scaled - largest).
+
+        Gives the largest of `scaled`, which is not finite where the logits are no numbers.
+        """
+        scaled, weights = self.scaled, self.weights
+        np.copyto(scaled, row)
+        if len(banned):
+            scaled[banned] = -np.inf
+        for temperature in temperatures:
+            np.divide(scaled, np.float32(temperature), out=scaled)
+        largest = scaled.max()
+        if math.isfinite(largest):
+            np.subtract(scaled, largest, out=weights)
+            np.exp(weights, out=weights)
+        return float(largest)
+
+
+def at_least(
+    row: NDArray[np.float32], changed: NDArray[np.int32], distance: float, scratch: Scratch
+) -> NDArray[np.int32]:
+    """The tokens, ascending, that lie at most `distance` below the largest logit; and all `changed`, whose logits
+    here do not count."""
+    others = row
+    if len(changed):
+        others = scratch.scaled
+        np.copyto(others, row)
+        others[changed] = -np.inf
+    largest = float(others.max())
+    slack = 1e-5 * (abs(largest) + abs(distance))  # of float32
+    tokens = np.flatnonzero(others >= np.float32(largest - distance - slack)).astype(np.int32)
+    return np.union1d(tokens, changed) if len(changed) else tokens
+
+
+def nucleus(
+    row: NDArray[np.float32],
+    banned: NDArray[np.int32],
+    temperatures: tuple[float, ...],
+    top_p: float,
+    min_p: float,
+    scratch: Scratch,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
+    """The tokens that `top_p`, or `min_p` after it, can leave, best first, with their logits.
+
+    Two that are no tokens stand behind them: an unlikely one, at which `min_p` ends, and one with the weight of all
+    others, so that libllama's softmax over these few gives what it gives over all. Neither survives `top_p` or `min_p`.
+
+    None if the cut is within the error of libllama's sums, or if the tokens are too many.
+    """
+    largest = scratch.weigh(row, banned, temperatures)
+    if not math.isfinite(largest):
+        return None
+    weights = scratch.weights
+    total = float(weights.sum())
+    margin = _sum_error(weights, total)
+    tokens = _nucleus_tokens(weights, total, top_p + margin, min_p)
+    if tokens is None:
+        return None
+    tokens = tokens[np.argsort(-row[tokens], kind="stable")]
+    parts = weights[tokens].astype(np.float64).cumsum() / total
+    if bool((np.abs(parts - top_p) <= margin).any()):
+        return None
+    rest = max(1.0 - float(parts[-1]), 1e-30) * total
+    scale = math.prod(temperatures)
+    ends = np.array([(largest - 60) * scale, (largest + math.log(rest)) * scale], np.float32)
+    return np.append(tokens, (NO_TOKEN, NO_TOKEN)).astype(np.int32), np.append(row[tokens], ends)
+
+
+def _sum_error(weights: NDArray[np.float32], total: float) -> float:
+    """How far libllama's sum of all weights, one float32 after the other, may be from the exact one, relatively.
+
+    Each weight that is not lost entirely adds a rounding error; they walk at random. Ten standard deviations.
+    """
+    n_added = int(np.count_nonzero(weights > 6e-8 * total))
+    return 2e-6 + 4e-7 * math.sqrt(n_added)
+
+
+def _nucleus_tokens(weights: NDArray[np.float32], total: float, needed: float, min_p: float) -> NDArray[np.intp] | None:
+    if min_p >= LEAST_MIN_P:
+        tokens = np.flatnonzero(weights >= np.float32(0.999 * min_p))
+        return tokens if len(tokens) <= MAX_NUCLEUS else None
+    if needed >= 1:
+        return None
+    # all that is lighter than the second of these limits has less than 1 - needed together
+    for limit in (LIKELY, (1 - needed) / len(weights)):
+        tokens = np.flatnonzero(weights >= np.float32(limit * total))
+        if len(tokens) > MAX_NUCLEUS:
+            return None
+        if float(weights[tokens].sum(dtype=np.float64)) > needed * total:
+            return tokens
+    return None
+
+
+def draw(
+    row: NDArray[np.float32],
+    banned: NDArray[np.int32],
+    temperatures: tuple[float, ...],
+    position: float,
+    scratch: Scratch,
+) -> int | None:
+    """The token at `position`, within [0, 1), of all probabilities side by side in the order of tokens.
+
+    None if it is so near a border that rounding decides, or the logits are not numbers.
+    """
+    # weights    [ block 0 | block 1 | ..... | rest )        cumulated by block, then within the one that is hit
+    if not math.isfinite(scratch.weigh(row, banned, temperatures)):
+        return None
+    weights = scratch.weights
+    n_blocks = len(weights) // 256
+    blocks = weights[: n_blocks * 256].reshape(n_blocks, 256).sum(axis=1, dtype=np.float64)
+    ends = np.append(blocks, weights[n_blocks * 256 :].sum(dtype=np.float64)).cumsum()
+    total = float(ends[-1])
+    target = position * total
+    block = int(ends.searchsorted(target))
+    before = float(ends[block - 1]) if block else 0.0
+    inner = before + weights[block * 256 : (block + 1) * 256].astype(np.float64).cumsum()
+    i = int(inner.searchsorted(target))
+    error = DRAW_ERROR * total
+    if i == len(inner) or inner[i] - target < error or target - (inner[i - 1] if i else before) < error:
+        return None
+    return block * 256 + i
