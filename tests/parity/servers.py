@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +64,12 @@ def reference_program() -> Path:
 
 
 @contextmanager
-def reference(model: Path, log: Path) -> Iterator[str]:
-    """llama-server with a model; gives its URL when it is ready."""
+def reference(model: Path, log: Path, flags: Sequence[str] = ()) -> Iterator[str]:
+    """llama-server with a model; gives its URL when it is ready. `flags` are further ones."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [reference_program(), "-m", model, "--port", str(port), *FLAGS]
+    command = [reference_program(), "-m", model, "--port", str(port), *FLAGS, *flags]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environ)
@@ -95,8 +95,9 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
 
 
 @contextmanager
-def pair(model: Path, log: Path) -> Iterator[Pair]:
-    """Both servers with a model."""
-    with reference(model, log) as url, Server(REAL, ["-m", str(model), "--port", "0", *FLAGS]) as server:
+def pair(model: Path, log: Path, flags: Sequence[str] = ()) -> Iterator[Pair]:
+    """Both servers with a model; `flags` are further ones."""
+    ours = Server(REAL, ["-m", str(model), "--port", "0", *FLAGS, *flags])
+    with reference(model, log, flags) as url, ours as server:
         yield Pair(model.stem, server.ready(), url)
         server.interrupt()
