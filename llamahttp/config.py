@@ -119,6 +119,10 @@ class ServerConfig:
     """Default of a request's `cache_prompt`."""
     n_cache_reuse: int = 0
     """Default of a request's `n_cache_reuse`."""
+    reasoning_budget: int = -1
+    """Most tokens of a thought, where a request does not say; -1 is no limit."""
+    reasoning_budget_message: str = ""
+    """Said before a thought is ended that has used up its tokens, where a request does not say."""
     embd_normalize: int = 2
     """Default of an embedding request's `embd_normalize`."""
     salt_by_key: bool = False

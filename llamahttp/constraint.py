@@ -55,6 +55,11 @@ class ConstraintSpec:
     """Makes the grammar a lazy one."""
     budget: BudgetSpec | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Everything is allowed."""
+        return self.grammar is None and self.budget is None
+
     def start(self) -> AnswerConstraint:
         state = None if self.grammar is None else self.grammar.start()
         grammar: GrammarState | LazyGrammar | None = state

@@ -32,6 +32,7 @@ from .config import EngineConfig, Pooling
 from .context import ContextConfig, ServerContext
 from .embedding import EmbeddingSide
 from .errors import ContextExceeded, EngineError, InvalidRequest, ModelError, NotSupported, Unavailable
+from .grammar import Grammar, GrammarCompiler
 from .loading import Loading, open_store, ram_limit, slot_context
 from .pooling import normalize
 from .queue import EmbeddingStream, EraseSlot, Loaded, RestoreSlot, ResultStream, SaveSlot, SlotAction, TaskQueue
@@ -94,6 +95,7 @@ class Engine:
         """Its constants; None without embeddings."""
         self.generates = not isinstance(decoder, NoDecoder)
         """Whether the model continues text: an encoder does not."""
+        self._grammars = GrammarCompiler(vocab)
         self._decoder = decoder
         self._samplers = samplers
         self._close_model = close_model
@@ -232,6 +234,10 @@ class Engine:
     async def snapshot(self) -> EngineSnapshot:
         """The state of the slots, copied between two steps."""
         return await self._queue.ask()
+
+    async def compile_grammar(self, text: str) -> Grammar:
+        """A GBNF grammar, compiled on another thread unless it is one of the last. Raises GrammarError."""
+        return await asyncio.to_thread(self._grammars.compile, text)
 
     # --- slot files
 

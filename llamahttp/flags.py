@@ -306,6 +306,22 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             help="prompt tokens that a context shift keeps (default: {}, -1 = all)",
         ),
         Value(
+            names=("--reasoning-budget",),
+            target="reasoning_budget",
+            metavar="N",
+            parse=integer(-1),
+            env="LLAMA_ARG_THINK_BUDGET",
+            help="most tokens that a model may think before it has to answer (default: {}, -1 = no limit)",
+        ),
+        Value(
+            names=("--reasoning-budget-message",),
+            target="reasoning_budget_message",
+            metavar="MESSAGE",
+            parse=str,
+            env="LLAMA_ARG_THINK_BUDGET_MESSAGE",
+            help="what ends a thought that has used up its tokens, before the end tag (default: nothing)",
+        ),
+        Value(
             names=("-b", "--batch-size"),
             target="engine.n_batch",
             metavar="N",

@@ -45,6 +45,7 @@ def setup(app: web.Application) -> None:
     router.add_post("/completion", native.completion)
     router.add_post("/completions", native.completion)
     router.add_post("/v1/completions", openai.text_completion)
+    router.add_post("/v1/chat/completions/control", openai.control)
     router.add_post("/embedding", embeddings.embeddings)
     router.add_post("/embeddings", embeddings.embeddings)
     router.add_post("/v1/embeddings", embeddings.openai_embeddings)

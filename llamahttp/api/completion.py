@@ -20,6 +20,7 @@ from ..errors import LlamaHTTPError
 from ..task import RANDOM_SEED, CompletionTask, Finished, PromptProgress, SamplingParams, Tokens
 from .answer import Answer
 from .body import json_response
+from .constraints import Thoughts, read_rules
 from .field import Bias
 from .lora import active, read_scales
 from .middleware import given_key
@@ -38,6 +39,8 @@ NO_TOKENS = np.empty(0, np.int32)
 class Dialect(Protocol):
     """The shapes of one API: bytes of events for streams, an object for whole answers."""
 
+    id: str
+    """What the client may call this completion by in later requests; empty where it is not told."""
     shows_ids: bool
     """Chunks name the ids of their tokens."""
 
@@ -74,11 +77,20 @@ class Prompt:
 
 
 async def respond(
-    http: web.Request, request: CompletionRequest, prompts: Sequence[Prompt], dialect: Dialect
+    http: web.Request,
+    request: CompletionRequest,
+    prompts: Sequence[Prompt],
+    dialect: Dialect,
+    thoughts: Thoughts | None = None,
 ) -> web.StreamResponse:
-    """Run every prompt `n_cmpl` times and answer. Leaving early, as when the client goes, cancels the tasks."""
-    engine = http.app[STATE].require_engine()
-    common = common_task(http, request)
+    """Run every prompt `n_cmpl` times and answer. Leaving early, as when the client goes, cancels the tasks.
+
+    `thoughts`: how the answers think, where it is known better than the request says.
+    """
+    state = http.app[STATE]
+    engine = state.require_engine()
+    rules = await read_rules(engine, request.values, thoughts, state.config)
+    common = replace(common_task(http, request), constraint=rules.constraint)
     sampling = await with_bias(engine, request.sampling, request.logit_bias)
     async with AsyncExitStack() as stack:
         answers: list[Answer] = []
@@ -93,11 +105,12 @@ async def respond(
                         len(prompt.tokens),
                         stream,
                         request,
-                        engine.vocab.pieces,
+                        rules.pieces,
                         prefix=prompt.prefix,
                         keeps_ids=dialect.shows_ids,
                     )
                 )
+        stack.enter_context(state.controls.register(dialect.id, request.values["reasoning_control"], answers))
         if request.stream:
             return await send_events(http, request, answers, dialect)
         await collect(answers)

@@ -101,7 +101,7 @@ def generation_settings(
         settings["logit_bias"] = [
             {"bias": bias if math.isfinite(bias) else None, "token": token} for token, bias in sampling.logit_bias
         ]
-        settings |= {"grammar": "", "grammar_lazy": False, "grammar_triggers": [], "preserved_tokens": []}
+        settings.update((name, values[name]) for name in _CONSTRAINTS)
     return settings | {
         "chat_format": "Content-only",
         "reasoning_format": values["reasoning_format"],
@@ -112,6 +112,7 @@ def generation_settings(
     }
 
 
+_CONSTRAINTS = ("grammar", "grammar_lazy", "grammar_triggers", "preserved_tokens")
 _SETTINGS = (
     "temperature",
     "dynatemp_range",

@@ -30,6 +30,7 @@ from .state import STATE, ServerState
 class NativeDialect:
     """The shapes of `/completion`."""
 
+    id = ""
     shows_ids = True
 
     def __init__(self, state: ServerState, request: CompletionRequest, prompts: Sequence[Prompt]) -> None:

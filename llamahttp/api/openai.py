@@ -17,9 +17,10 @@ from .answer import Answer
 from .body import encode, json_response, read_object
 from .chat import ChatPrompt, chat_prompt
 from .completion import Prompt, respond
+from .constraints import Thoughts
 from .native import read_prompts
 from .prompt import tokenize_prompt
-from .reasoning import ReasoningSplitter
+from .reasoning import CLOSE, OPEN, ReasoningSplitter
 from .schema import CHAT_TABLE, TEXT_TABLE, CompletionRequest
 from .sse import DONE, event
 from .state import STATE, ServerState
@@ -48,7 +49,8 @@ class OpenAIDialect:
         self._has_extras = request.timings_per_token or request.n_probs > 0
         self._stamp = {"created": int(time.time()), "model": state.model_name}
         self._fingerprint = {"system_fingerprint": state.fingerprint}
-        self._id = {"id": completion_id()}
+        self.id = completion_id()
+        self._id = {"id": self.id}
 
     def envelope(self) -> dict[str, object]:
         """The members beside `choices` that every chunk repeats, in this dialect's order."""
@@ -274,7 +276,8 @@ async def chat_completion(http: web.Request) -> web.StreamResponse:
     tokens = await tokenize_prompt(engine, chat.text)
     turns = token_positions(chat.turns, chat.text, tokens, engine.vocab)
     prompt = Prompt(tokens, answer_prefix(request, chat), turns)
-    return await respond(http, request, [prompt], ChatDialect(state, request, chat))
+    thoughts = Thoughts(OPEN, (CLOSE,), is_open=bool(chat.thought)) if chat.can_think else None
+    return await respond(http, request, [prompt], ChatDialect(state, request, chat), thoughts)
 
 
 def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
@@ -282,6 +285,20 @@ def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
     if chat.thought and request.values["reasoning_format"] == "none":
         return chat.thought
     return chat.prefill if request.echo else ""
+
+
+async def control(http: web.Request) -> web.Response:
+    """Do something to a completion that runs: `reasoning_end` ends its thought."""
+    state = http.app[STATE]
+    state.require_engine()
+    body = await read_object(http, state.config.max_body)
+    id_completion = body.get("id")
+    if not isinstance(id_completion, str) or not id_completion:
+        raise InvalidRequest("missing completion id")
+    if body.get("action") != "reasoning_end":
+        raise InvalidRequest("unknown control action")
+    problem = await state.controls.end_reasoning(id_completion)
+    return json_response({"success": True} if problem is None else {"success": False, "message": problem})
 
 
 async def models(http: web.Request) -> web.Response:

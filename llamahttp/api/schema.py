@@ -19,6 +19,7 @@ SAMPLER_CODES = "edskypmxt"
 MAX_STOPS = 256
 """Stop strings of a request: each is looked for in every token's text, on the event loop."""
 MAX_BIASES = 100_000
+MAX_TRIGGERS = 1024
 MAX_SALT = 256
 """Characters of a `cache_salt`: it is kept with everything that is cached under it."""
 MAX_PRIORITY = 100
@@ -203,8 +204,17 @@ COMPLETION: tuple[Field, ...] = (
         "Order of the samplers, as names or as codes.",
         later=lambda value: value not in (SAMPLERS, SAMPLER_CODES),
     ),
-    # --- constraints that are not there yet
-    Field("grammar", Kind.STRING, "", "A GBNF grammar that the answer follows.", later=_is_set),
+    # --- constraints
+    Field("grammar", Kind.STRING, "", "A GBNF grammar that the answer follows."),
+    Field("grammar_lazy", Kind.BOOLEAN, False, "The grammar holds only from the first of `grammar_triggers` on."),
+    Field(
+        "grammar_triggers",
+        Kind.ARRAY,
+        [],
+        "`{type, value, token}`: a token (0), a word (1), a pattern (2), or one of the whole text (3).",
+        high=MAX_TRIGGERS,
+    ),
+    Field("preserved_tokens", Kind.STRINGS, (), "Control tokens that the answer's text shows.", high=MAX_TRIGGERS),
     Field(
         "json_schema", Kind.ANY, None, "A JSON Schema that the answer follows.", later=lambda value: value is not None
     ),
@@ -216,9 +226,19 @@ COMPLETION: tuple[Field, ...] = (
         aliases=("thinking_budget_tokens",),
         low=-1,
         high=INT32_MAX,
-        later=lambda value: value >= 0,
     ),
-    Field("reasoning_control", Kind.BOOLEAN, False, "Let reasoning be ended from outside.", later=_is_set),
+    Field("reasoning_budget_message", Kind.STRING, "", "Said before a thought is ended that has used up its tokens."),
+    Field("reasoning_budget_start_tag", Kind.STRING, "", "What begins a thought; a chat knows it from its template."),
+    Field(
+        "reasoning_budget_end_tags",
+        Kind.STOP,
+        (),
+        "What ends a thought; the first is what is forced.",
+        aliases=("reasoning_budget_end_tag",),
+        high=MAX_STOPS,
+    ),
+    Field("generation_prompt", Kind.STRING, "", "The end of the prompt, in which a thought may have begun."),
+    Field("reasoning_control", Kind.BOOLEAN, False, "Let thoughts be ended by POST /v1/chat/completions/control."),
     Field(
         "reasoning_format",
         Kind.STRING,

@@ -12,6 +12,7 @@ from aiohttp import web
 from ..config import ServerConfig
 from ..errors import Unavailable
 from ..metrics import EngineMetrics
+from .control import Controls
 from .field import Table
 from .schema import CompletionRequest, completion_request
 
@@ -39,6 +40,8 @@ class ServerState:
     """The adapters' scales for requests that name none; `POST /lora-adapters` changes them."""
 
     metrics: EngineMetrics = field(default_factory=EngineMetrics)
+    controls: Controls = field(default_factory=Controls)
+    """The completions that run, for requests about them."""
 
     def __post_init__(self) -> None:
         self.lora_scales = tuple(scale for _, scale in self.config.engine.loras)
@@ -61,6 +64,8 @@ class ServerState:
             "cache_prompt": config.cache_prompt,
             "n_cache_reuse": config.n_cache_reuse,
             "n_keep": config.n_keep,
+            "reasoning_budget_tokens": config.reasoning_budget,
+            "reasoning_budget_message": config.reasoning_budget_message,
         }
 
     def decode(self, table: Table, body: Mapping[str, object]) -> CompletionRequest:

@@ -1,0 +1,164 @@
+"""Constraints: from a request's grammar, triggers and budget of thoughts to what its answers have to obey."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+from ..budget import BudgetSpec, Ids
+from ..config import ServerConfig
+from ..constraint import AnswerConstraint, ConstraintSpec
+from ..errors import InvalidRequest
+from ..trigger import Trigger, TriggerKind, Triggers
+from .field import INT32_MAX, out_of_range, wrong_type
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+MAX_TRIGGERS = 1024
+"""Triggers of a request: each pattern is looked for at every token, on the engine thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thoughts:
+    """How answers think."""
+
+    start: str
+    ends: tuple[str, ...]
+    is_open: bool = False
+    """The prompt has begun a thought."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What answers have to obey, and how their tokens show."""
+
+    constraint: Callable[[], AnswerConstraint] | None
+    pieces: Sequence[bytes]
+
+
+async def read_rules(
+    engine: Engine, values: Mapping[str, Any], thoughts: Thoughts | None, config: ServerConfig
+) -> Rules:
+    """The rules of a request's `values`. Raises InvalidRequest for a grammar or a trigger that cannot be used."""
+    vocab = engine.vocab
+    preserved = await _preserved(engine, values["preserved_tokens"])
+    pieces = PreservedPieces(vocab.pieces, vocab.special_pieces, preserved) if preserved else vocab.pieces
+    triggers = await _triggers(engine, values["grammar_triggers"], preserved)
+    is_lazy = values["grammar_lazy"]
+    if is_lazy and not triggers:
+        raise InvalidRequest("Error: no triggers set for lazy grammar!")
+    spec = ConstraintSpec(
+        vocab.special_pieces,
+        vocab.pieces,
+        await engine.compile_grammar(values["grammar"]) if values["grammar"] else None,
+        Triggers(triggers) if is_lazy else None,
+        await _budget(engine, values, thoughts, config),
+    )
+    return Rules(None if spec.is_empty else spec.start, pieces)
+
+
+# --- tokens whose text shows
+
+
+class PreservedPieces(Sequence[bytes]):
+    """Bytes of each token as they appear in an answer, where some control tokens do."""
+
+    def __init__(self, pieces: Sequence[bytes], special_pieces: Sequence[bytes], preserved: frozenset[int]) -> None:
+        self._pieces = pieces
+        self._special_pieces = special_pieces
+        self._preserved = preserved
+
+    @overload
+    def __getitem__(self, token: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, token: slice) -> list[bytes]: ...
+
+    def __getitem__(self, token: int | slice) -> bytes | list[bytes]:
+        if isinstance(token, slice):
+            return [self[each] for each in range(len(self))[token]]
+        return self._special_pieces[token] if token in self._preserved else self._pieces[token]
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+
+async def _preserved(engine: Engine, texts: Sequence[str]) -> frozenset[int]:
+    """Those of `texts` that are one token."""
+    tokens = [await _tokens(engine, text) for text in texts]
+    return frozenset(ids[0] for ids in tokens if len(ids) == 1)
+
+
+async def _tokens(engine: Engine, text: str) -> Ids:
+    return tuple((await engine.tokenize(text, add_special=False)).tolist())
+
+
+# --- triggers
+
+
+async def _triggers(engine: Engine, entries: Sequence[object], preserved: frozenset[int]) -> list[Trigger]:
+    if len(entries) > MAX_TRIGGERS:
+        raise InvalidRequest(f"Field 'grammar_triggers': at most {MAX_TRIGGERS} are allowed, but got {len(entries)}")
+    triggers = [_trigger(entry, engine.vocab.n_tokens) for entry in entries]
+    return [await _as_token(engine, trigger, preserved) for trigger in triggers]
+
+
+def _trigger(entry: object, n_tokens: int) -> Trigger:
+    if not isinstance(entry, dict):
+        raise wrong_type("grammar_triggers", "array of objects", entry)
+    kind = _number(entry, "type", max(TriggerKind))
+    value = entry.get("value")
+    if not isinstance(value, str):
+        raise wrong_type("grammar_triggers.value", "string", value)
+    if kind != TriggerKind.TOKEN:
+        return Trigger(TriggerKind(kind), value)
+    return Trigger(TriggerKind.TOKEN, value, _number(entry, "token", n_tokens - 1))
+
+
+def _number(entry: dict[str, Any], name: str, most: int) -> int:
+    value = entry.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong_type(f"grammar_triggers.{name}", "number", value)
+    if not 0 <= value <= min(most, INT32_MAX):
+        raise out_of_range(f"grammar_triggers.{name}", 0, most, value)
+    return value
+
+
+async def _as_token(engine: Engine, trigger: Trigger, preserved: frozenset[int]) -> Trigger:
+    """A word that is one token is looked for as that token, whose text the answer then has to show."""
+    if trigger.kind is not TriggerKind.WORD:
+        return trigger
+    ids = await _tokens(engine, trigger.value)
+    if len(ids) != 1:
+        return trigger
+    if ids[0] not in preserved:
+        raise InvalidRequest(f"Grammar trigger word should be marked as preserved token: {trigger.value}")
+    return Trigger(TriggerKind.TOKEN, trigger.value, ids[0])
+
+
+# --- budget
+
+
+async def _budget(
+    engine: Engine, values: Mapping[str, Any], thoughts: Thoughts | None, config: ServerConfig
+) -> BudgetSpec | None:
+    """None where nobody can want a thought to end: without a limit, a control, or a grammar that sleeps meanwhile."""
+    if thoughts is None:
+        thoughts = Thoughts(values["reasoning_budget_start_tag"], values["reasoning_budget_end_tags"])
+    n_tokens = values["reasoning_budget_tokens"]
+    n_tokens = config.reasoning_budget if n_tokens < 0 else n_tokens
+    is_wanted = n_tokens >= 0 or values["reasoning_control"] or values["grammar_lazy"]
+    if not is_wanted or not thoughts.start or not thoughts.ends:
+        return None
+    start = await _tokens(engine, thoughts.start)
+    ends = [await _tokens(engine, end) for end in thoughts.ends]
+    message = values["reasoning_budget_message"]
+    return BudgetSpec(
+        start,
+        tuple(ends),
+        (*(await _tokens(engine, message) if message else ()), *ends[0]),
+        n_tokens,
+        start if thoughts.is_open else await _tokens(engine, values["generation_prompt"]),
+    )
