@@ -71,6 +71,7 @@ async def _load(state: ServerState, open_engine: OpenEngine) -> None:
     try:
         engine = await open_engine(state.config.engine, on_progress)
         try:
+            check_biases(state.config, engine)
             state.template = make_template(state.config, engine)
         except StartupError:
             await engine.close()
@@ -91,6 +92,14 @@ async def _stop(app: web.Application) -> None:
     done, _ = await asyncio.wait({asyncio.create_task(engine.close())}, timeout=CLOSE_S)
     for closing in done:
         closing.result()
+
+
+def check_biases(config: ServerConfig, engine: Engine) -> None:
+    """Raises StartupError for --logit-bias of what is not in the vocabulary: every request would fail."""
+    n = engine.vocab.n_tokens
+    for token, _ in config.sampling.logit_bias or ():
+        if token >= n:
+            raise StartupError(f"--logit-bias: there is no token {token}; the vocabulary has {n}")
 
 
 def make_template(config: ServerConfig, engine: Engine) -> ChatTemplate:

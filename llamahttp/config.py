@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 DEMO_MODEL = Path(__file__).parent / "assets" / "demo.gguf"
 """The model served when none is named."""
@@ -80,6 +81,49 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """Sampling parameters of requests that set none, by the requests' names for them.
+
+    None leaves it to the model's file, and then to the parameter's own default.
+    """
+
+    seed: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_last_n: int | None = None
+    repeat_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: tuple[tuple[int, float], ...] | None = None
+    ignore_eos: bool | None = None
+    dynatemp_range: float | None = None
+    dynatemp_exponent: float | None = None
+    top_n_sigma: float | None = None
+    typical_p: float | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: int | None = None
+    dry_penalty_last_n: int | None = None
+    dry_sequence_breakers: tuple[str, ...] | None = None
+    mirostat: int | None = None
+    mirostat_tau: float | None = None
+    mirostat_eta: float | None = None
+    adaptive_target: float | None = None
+    adaptive_decay: float | None = None
+    samplers: tuple[str, ...] | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is set, by name."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """What is written to the terminal and to the log file."""
 
@@ -102,6 +146,7 @@ class ServerConfig:
 
     engine: EngineConfig = field(default_factory=EngineConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     host: str = "127.0.0.1"
     """Addresses, comma-separated; one that ends in `.sock` is the path of a UNIX socket."""
     port: int = 8080

@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import N_SLOTS_MAX, EngineConfig, LogConfig, Pooling, ServerConfig
+from . import samplers
+from .config import N_SLOTS_MAX, EngineConfig, LogConfig, Pooling, SamplingConfig, ServerConfig
 from .errors import StartupError
 
 INT_MAX = 2**31 - 1
@@ -221,12 +223,63 @@ def chat_template(value: str) -> str:
     return value
 
 
+def seed(value: str) -> int:
+    """32 bits; -1 is random."""
+    return integer(-1, 2**32 - 1)(value) & 0xFFFFFFFF
+
+
+def temperature(value: str) -> float:
+    return max(0.0, real(value))
+
+
+def real(value: str) -> float:
+    return number(-FLOAT32_MAX, FLOAT32_MAX)(value)
+
+
+def repeat_penalty(value: str) -> float:
+    penalty = real(value)
+    if penalty <= 0:
+        raise ValueError(f"repeat-penalty must be finite and greater than 0, but is {value}")
+    return penalty
+
+
+def sampler_names(value: str) -> tuple[str, ...]:
+    return samplers.from_names(name for name in value.split(";") if name)
+
+
+def logit_bias(value: str) -> tuple[tuple[int, float], ...]:
+    """`TOKEN_ID+BIAS` or `TOKEN_ID-BIAS`."""
+    match = re.fullmatch(r"\s*(\d{1,10})\s*([+-])(.*)", value, re.DOTALL)
+    if match is None:
+        raise ValueError(f"{value!r} is not TOKEN_ID+BIAS or TOKEN_ID-BIAS")
+    token, sign, size = match.groups()
+    bias = math.inf if size.strip().lower() in ("inf", "infinity") else real(size)
+    if sign == "+" and bias == math.inf:
+        raise ValueError("a bias of +inf would leave no numbers to choose by")
+    return ((int(token), -bias if sign == "-" else bias),)
+
+
+def sequence_breaker(value: str) -> tuple[str, ...]:
+    """One more breaker, with `\\n` and the like read as in C. `none` drops all that were given before."""
+    return ("",) if value == "none" else (_ESCAPE.sub(_unescaped, value),)
+
+
+_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code, letter = match.groups()
+    if code is not None:
+        return chr(int(code, 16))
+    return {"n": "\n", "r": "\r", "t": "\t", "'": "'", '"': '"', "\\": "\\"}.get(letter, match.group())
+
+
 # --- the table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """One row. `target` is a field of ServerConfig, or `engine.` or `log.` and a field of those, or `nothing`."""
+    """One row. `target`: a field of ServerConfig; `engine.`, `log.` or `sampling.` and a field of it; or `nothing`."""
 
     names: tuple[str, ...]
     target: str
@@ -269,6 +322,119 @@ class Constant(Flag):
 
     value: object
 
+
+def _sampling(
+    names: str, field: str, parse: Callable[[str], object], help: str, env: str = "", metavar: str = "N"
+) -> Value:
+    """The default of a request's sampling parameter."""
+    return Value(
+        names=tuple(names.split()), target=f"sampling.{field}", metavar=metavar, parse=parse, env=env, help=help
+    )
+
+
+SAMPLING: tuple[Flag, ...] = (
+    _sampling(
+        "--samplers",
+        "samplers",
+        sampler_names,
+        f"order of the samplers (default: {';'.join(samplers.SAMPLERS)})",
+        metavar="NAME;...",
+    ),
+    _sampling(
+        "--sampler-seq --sampling-seq",
+        "samplers",
+        samplers.from_codes,
+        f"the same with a letter for each (default: {''.join(samplers.CODES[name] for name in samplers.SAMPLERS)})",
+        metavar="SEQUENCE",
+    ),
+    _sampling("-s --seed", "seed", seed, "seed of the random numbers (default: -1 = random)", metavar="SEED"),
+    Constant(
+        names=("--ignore-eos",),
+        target="sampling.ignore_eos",
+        value=True,
+        help="never choose a token that ends the answer",
+    ),
+    _sampling(
+        "--temp --temperature",
+        "temperature",
+        temperature,
+        "spread of the choice (default: 0.8, 0 = the most likely token)",
+        "LLAMA_ARG_TEMPERATURE",
+    ),
+    _sampling("--top-k", "top_k", integer(-INT_MAX), "most candidates (default: 40, 0 = all)", "LLAMA_ARG_TOP_K"),
+    _sampling(
+        "--top-p", "top_p", real, "probability of the candidates together (default: 0.95, 1 = off)", "LLAMA_ARG_TOP_P"
+    ),
+    _sampling(
+        "--min-p",
+        "min_p",
+        real,
+        "least probability, relative to the most likely token's (default: 0.05, 0 = off)",
+        "LLAMA_ARG_MIN_P",
+    ),
+    _sampling(
+        "--top-nsigma --top-n-sigma",
+        "top_n_sigma",
+        real,
+        "standard deviations below the largest logit that are candidates (default: -1 = off)",
+    ),
+    _sampling("--xtc-probability", "xtc_probability", real, "chance that XTC removes top tokens (default: 0 = off)"),
+    _sampling("--xtc-threshold", "xtc_threshold", real, "probability above which it does (default: 0.1)"),
+    _sampling("--typical --typical-p", "typical_p", real, "locally typical sampling (default: 1 = off)"),
+    _sampling("--repeat-last-n", "repeat_last_n", integer(0), "tokens that penalties look back (default: 64, 0 = off)"),
+    _sampling(
+        "--repeat-penalty",
+        "repeat_penalty",
+        repeat_penalty,
+        "divides the logits of repeated tokens (default: 1 = off)",
+        "LLAMA_ARG_REPEAT_PENALTY",
+    ),
+    _sampling(
+        "--presence-penalty",
+        "presence_penalty",
+        real,
+        "taken from a token's logit once it was used (default: 0 = off)",
+        "LLAMA_ARG_PRESENCE_PENALTY",
+    ),
+    _sampling(
+        "--frequency-penalty",
+        "frequency_penalty",
+        real,
+        "taken from it for each time (default: 0 = off)",
+        "LLAMA_ARG_FREQUENCY_PENALTY",
+    ),
+    _sampling("--dry-multiplier", "dry_multiplier", real, "strength of the DRY penalty (default: 0 = off)"),
+    _sampling("--dry-base", "dry_base", number(1, FLOAT32_MAX), "its base (default: 1.75)"),
+    _sampling("--dry-allowed-length", "dry_allowed_length", integer(0), "repetition it leaves alone (default: 2)"),
+    _sampling("--dry-penalty-last-n", "dry_penalty_last_n", integer(0), "tokens it looks back (default: 64, 0 = off)"),
+    _sampling(
+        "--dry-sequence-breaker",
+        "dry_sequence_breakers",
+        sequence_breaker,
+        'a text it does not look across; may be given several times (default: \\n, :, ", *; none = none)',
+        metavar="STRING",
+    ),
+    _sampling(
+        "--adaptive-target",
+        "adaptive_target",
+        number(-FLOAT32_MAX, 1),
+        "probability that adaptive-p aims at, if it is among the samplers (default: -1 = off)",
+    ),
+    _sampling("--adaptive-decay", "adaptive_decay", number(0, 0.99), "how long it remembers (default: 0.9)"),
+    _sampling("--dynatemp-range", "dynatemp_range", real, "range of the dynamic temperature (default: 0 = off)"),
+    _sampling("--dynatemp-exp", "dynatemp_exponent", real, "its exponent (default: 1)"),
+    _sampling("--mirostat", "mirostat", integer(0, 2), "Mirostat 1 or 2, in place of the samplers (default: 0 = off)"),
+    _sampling("--mirostat-lr", "mirostat_eta", real, "its learning rate (default: 0.1)"),
+    _sampling("--mirostat-ent", "mirostat_tau", real, "its target entropy (default: 5)"),
+    _sampling(
+        "-l --logit-bias",
+        "logit_bias",
+        logit_bias,
+        "make a token more or less likely; may be given several times",
+        metavar="TOKEN_ID(+/-)BIAS",
+    ),
+)
+"""Defaults of requests; what is not given is the model's own (`general.sampling.*` in its file), else as said here."""
 
 GROUPS: dict[str, tuple[Flag, ...]] = {
     "common": (
@@ -436,6 +602,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             help="the time before each message (default: {})",
         ),
     ),
+    "sampling": SAMPLING,
     "server": (
         Value(
             names=("--host",),
@@ -685,6 +852,9 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
 FLAGS: tuple[Flag, ...] = tuple(flag for group in GROUPS.values() for flag in group)
 BY_NAME: dict[str, Flag] = {name: flag for flag in FLAGS for name in flag.all_names}
 
+ADDS_UP = ("loras", "logit_bias", "dry_sequence_breakers")
+"""Targets whose flags may be given several times."""
+
 Setting = tuple[Flag, object]
 """A flag that was given, and its value."""
 
@@ -783,8 +953,8 @@ def _checked(parse: Callable[[str], object], name: str, value: str) -> object:
 
 
 def _configure(settings: Sequence[Setting]) -> ServerConfig:
-    """Apply settings in order: the last one wins, except that API keys and adapters add up."""
-    parts: dict[str, dict[str, Any]] = {"": {}, "engine": {}, "log": {}}
+    """Apply settings in order: the last one wins, except that API keys and what `ADDS_UP` names add up."""
+    parts: dict[str, dict[str, Any]] = {"": {}, "engine": {}, "log": {}, "sampling": {}}
     for flag, value in settings:
         if flag.target == "nothing":
             continue
@@ -793,10 +963,17 @@ def _configure(settings: Sequence[Setting]) -> ServerConfig:
         match value:
             case frozenset():
                 value |= fields.get(name, frozenset())
-            case tuple():
+            case ("",):
+                value = ()  # no sequence breakers
+            case tuple() if name in ADDS_UP:
                 value = fields.get(name, ()) + value
         fields[name] = value
-    return ServerConfig(engine=EngineConfig(**parts["engine"]), log=LogConfig(**parts["log"]), **parts[""])
+    return ServerConfig(
+        engine=EngineConfig(**parts["engine"]),
+        log=LogConfig(**parts["log"]),
+        sampling=SamplingConfig(**parts["sampling"]),
+        **parts[""],
+    )
 
 
 # --- showing

@@ -84,6 +84,26 @@ def test_a_start_script_of_llama_server_is_understood(model: Path) -> None:
         ("--kv-unified", "engine.kv_unified", True),
         ("-kvu -no-kvu", "engine.kv_unified", False),
         ("--no-warmup --warmup", "engine.warmup", True),
+        ("--temp -1", "sampling.temperature", 0.0),
+        ("--temperature 0.5", "sampling.temperature", 0.5),
+        ("--top-k -1", "sampling.top_k", -1),
+        ("--top-nsigma 1", "sampling.top_n_sigma", 1.0),
+        ("--typical 0.5", "sampling.typical_p", 0.5),
+        ("-s -1", "sampling.seed", 2**32 - 1),
+        ("--seed 5", "sampling.seed", 5),
+        ("--samplers top-k;temp", "sampling.samplers", ("top_k", "temperature")),
+        ("--samplers top-k --samplers temp", "sampling.samplers", ("temperature",)),
+        ("--sampling-seq kt", "sampling.samplers", ("top_k", "temperature")),
+        ("--mirostat-lr 0.2 --mirostat 2", "sampling.mirostat_eta", 0.2),
+        ("--dynatemp-exp 2", "sampling.dynatemp_exponent", 2.0),
+        ("-l 7+1.5 --logit-bias 8-inf", "sampling.logit_bias", ((7, 1.5), (8, -float("inf")))),
+        (
+            "--dry-sequence-breaker a --dry-sequence-breaker \\n\\x41\\q",
+            "sampling.dry_sequence_breakers",
+            ("a", "\nA\\q"),
+        ),
+        ("--dry-sequence-breaker a --dry-sequence-breaker none", "sampling.dry_sequence_breakers", ()),
+        ("--ignore-eos", "sampling.ignore_eos", True),
         ("--port 0", "port", 0),
         ("--port 1 --port 2", "port", 2),
         ("--queue-size 9", "engine.queue_size", 9),
@@ -365,3 +385,28 @@ def field(config: ServerConfig, target: str) -> object:
     for name in target.split("."):
         value = getattr(value, name)
     return value
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--samplers top_k;top_z", "--samplers: there is no sampler 'top_z'"),
+        ("--sampler-seq kz", "--sampler-seq: there is no sampler with the code 'z'"),
+        ("--repeat-penalty 0", "--repeat-penalty: repeat-penalty must be finite and greater than 0, but is 0"),
+        ("--repeat-last-n -1", "--repeat-last-n: -1 is not within"),
+        ("--mirostat 3", "--mirostat: 3 is not within 0..2"),
+        ("--temp nan", "--temp: nan is not within"),
+        ("-l 5", "-l: '5' is not TOKEN_ID"),
+        ("-l 5+inf", "-l: a bias of \\+inf"),
+        ("-l 5+x", "-l: 'x' is not a number"),
+        ("--seed 4294967296", "--seed: 4294967296 is not within"),
+    ],
+)
+def test_wrong_sampling_defaults_are_refused_at_the_start(line: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read(line)
+
+
+def test_sampling_that_is_not_given_is_left_to_the_model() -> None:
+    assert read().sampling.given == {}
+    assert read("--top-k 7", LLAMA_ARG_TEMPERATURE="0.1").sampling.given == {"top_k": 7, "temperature": 0.1}

@@ -16,7 +16,7 @@ import numpy as np
 from aiohttp import web
 from numpy.typing import NDArray
 
-from ..errors import LlamaHTTPError
+from ..errors import InvalidRequest, LlamaHTTPError
 from ..task import RANDOM_SEED, CompletionTask, Finished, PromptProgress, SamplingParams, Tokens
 from .answer import Answer
 from .body import json_response
@@ -158,7 +158,7 @@ def with_seed(sampling: SamplingParams, i: int) -> SamplingParams:
 
 
 async def with_bias(engine: Engine, sampling: SamplingParams, entries: Sequence[Bias]) -> SamplingParams:
-    """`sampling` with the biases of a request: texts become their tokens, ids of no token are dropped."""
+    """`sampling` with the biases of a request: texts become their tokens. Raises InvalidRequest for ids of no token."""
     bias: list[tuple[int, float]] = []
     for token, value in entries:
         if isinstance(token, str):
@@ -166,6 +166,9 @@ async def with_bias(engine: Engine, sampling: SamplingParams, entries: Sequence[
             bias += [(int(id_token), value) for id_token in ids]
         elif 0 <= token < engine.vocab.n_tokens:
             bias.append((token, value))
+        else:
+            n = engine.vocab.n_tokens
+            raise InvalidRequest(f"Field 'logit_bias': there is no token {token}; the vocabulary has {n}")
     return replace(sampling, logit_bias=tuple(bias)) if bias else sampling
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
+from .. import samplers
 from ..errors import InvalidRequest, NotSupported
 from .body import json_type
 
@@ -31,8 +32,8 @@ class Kind(enum.Enum):
     STRING = enum.auto()
     STRINGS = enum.auto()
     """A list of strings."""
-    NAMES = enum.auto()
-    """A list of strings, or one string of codes."""
+    SAMPLERS = enum.auto()
+    """A list of samplers' names, or one string of their codes."""
     ARRAY = enum.auto()
     OBJECT = enum.auto()
     STOP = enum.auto()
@@ -54,7 +55,7 @@ class Field:
     aliases: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
-    """Limits of a number; `high` is also the most entries of a list, or characters of a string."""
+    """Limits of a number, or of the entries of a list; `high` is also the most characters of a string."""
     soft: bool = False
     """Values outside the limits are moved to the limit; otherwise they are refused."""
     one_of: tuple[str, ...] = ()
@@ -179,12 +180,20 @@ def _strings(field: Field, name: str, value: object) -> tuple[str, ...]:
 
 
 def _check_length(field: Field, name: str, entries: Sized) -> None:
+    if field.low is not None and len(entries) < field.low:
+        raise InvalidRequest(f"Field '{name}': must be a non-empty array of strings")
     if field.high is not None and len(entries) > field.high:
         raise InvalidRequest(f"Field '{name}': at most {field.high} entries are allowed, but got {len(entries)}")
 
 
-def _names(field: Field, name: str, value: object) -> str | tuple[str, ...]:
-    return value if isinstance(value, str) else _strings(field, name, value)
+def _samplers(field: Field, name: str, value: object) -> tuple[str, ...]:
+    """llama-server drops what it does not know; here it is an error, for the chain would not be what was asked for."""
+    try:
+        return (
+            samplers.from_codes(value) if isinstance(value, str) else samplers.from_names(_strings(field, name, value))
+        )
+    except ValueError as error:
+        raise InvalidRequest(f"Field '{name}': {error}") from None
 
 
 def _array(field: Field, name: str, value: object) -> list[object]:
@@ -242,7 +251,7 @@ _READERS: dict[Kind, Callable[[Field, str, Any], Any]] = {
     Kind.BOOLEAN: _boolean,
     Kind.STRING: _string,
     Kind.STRINGS: _strings,
-    Kind.NAMES: _names,
+    Kind.SAMPLERS: _samplers,
     Kind.ARRAY: _array,
     Kind.OBJECT: _object,
     Kind.STOP: _stop,

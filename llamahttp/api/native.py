@@ -121,7 +121,11 @@ class NativeDialect:
 
     def _probs(self, answer: Answer, start: int, stop: int) -> list[dict[str, object]]:
         return fragments.token_probs(
-            answer.ids[start:stop], answer.probs[start:stop], self._request.n_top, self._engine.vocab.pieces
+            answer.ids[start:stop],
+            answer.probs[start:stop],
+            self._request.n_top,
+            self._engine.vocab.pieces,
+            post=self._request.sampling.n_post_probs > 0,
         )
 
 

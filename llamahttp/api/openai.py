@@ -62,7 +62,8 @@ class OpenAIDialect:
         if not self._request.n_probs or start >= stop:
             return None
         ids, probs = answer.ids[start:stop], answer.probs[start:stop]
-        return {"content": fragments.token_probs(ids, probs, self._request.n_top, self._pieces)}
+        post = self._request.sampling.n_post_probs > 0
+        return {"content": fragments.token_probs(ids, probs, self._request.n_top, self._pieces, post=post)}
 
     def timings_now(self, answer: Answer) -> dict[str, object]:
         """`timings` for a chunk that wants them."""

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import InvalidRequest
+from ..samplers import SAMPLERS
 from ..task import RANDOM_SEED, SamplingParams
 from .field import FLOAT32_MAX, INT32_MAX, Bias, Field, Kind, Table, out_of_range, wrong_type
 
-SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
-SAMPLER_CODES = "edskypmxt"
 MAX_STOPS = 256
 """Stop strings of a request: each is looked for in every token's text, on the event loop."""
 MAX_BIASES = 100_000
 MAX_TRIGGERS = 1024
+MAX_BREAKERS = 16
+"""Sequence breakers of DRY: the whole vocabulary is searched for each."""
 MAX_SALT = 256
 """Characters of a `cache_salt`: it is kept with everything that is cached under it."""
 MAX_PRIORITY = 100
@@ -158,52 +159,44 @@ COMPLETION: tuple[Field, ...] = (
         high=INT32_MAX,
         soft=True,
     ),
-    # --- sampling that is not there yet; the values that switch it off are accepted
-    Field("post_sampling_probs", Kind.BOOLEAN, False, "Probabilities after the sampling chain.", later=_is_set),
-    Field("backend_sampling", Kind.BOOLEAN, False, "Sample on the device.", later=_is_set),
-    Field("dynatemp_range", Kind.NUMBER, 0.0, "Range of the dynamic temperature; 0 is off.", later=_is_positive),
+    Field("post_sampling_probs", Kind.BOOLEAN, False, "Probabilities after the sampling chain, not before."),
+    Field("backend_sampling", Kind.BOOLEAN, False, "Accepted for llama-server's sake: the answer is the same."),
+    Field("samplers", Kind.SAMPLERS, SAMPLERS, "Order of the samplers, as names or as codes."),
+    Field("dynatemp_range", Kind.NUMBER, 0.0, "Range of the dynamic temperature; 0 is off."),
     Field("dynatemp_exponent", Kind.NUMBER, 1.0, "Exponent of the dynamic temperature."),
+    Field("top_n_sigma", Kind.NUMBER, -1.0, "Standard deviations kept below the top logit; -1 is off."),
+    Field("typical_p", Kind.NUMBER, 1.0, "Locally typical sampling; 1 is off."),
     Field(
-        "top_n_sigma", Kind.NUMBER, -1.0, "Standard deviations kept below the top logit; -1 is off.", later=_is_positive
-    ),
-    Field("typical_p", Kind.NUMBER, 1.0, "Locally typical sampling; 1 is off.", later=lambda value: value < 1),
-    Field(
-        "xtc_probability",
-        Kind.NUMBER,
-        0.0,
-        "Chance of removing top tokens; 0 is off.",
-        low=0.0,
-        high=1.0,
-        soft=True,
-        later=_is_positive,
+        "xtc_probability", Kind.NUMBER, 0.0, "Chance of removing top tokens; 0 is off.", low=0.0, high=1.0, soft=True
     ),
     Field("xtc_threshold", Kind.NUMBER, 0.1, "Probability above which XTC removes.", low=0.0, high=1.0, soft=True),
-    Field("dry_multiplier", Kind.NUMBER, 0.0, "Strength of the DRY penalty; 0 is off.", later=lambda value: value != 0),
-    Field("dry_base", Kind.NUMBER, 1.75, "Base of the DRY penalty."),
+    Field("dry_multiplier", Kind.NUMBER, 0.0, "Strength of the DRY penalty; 0 is off."),
+    Field("dry_base", Kind.NUMBER, 1.75, "Base of the DRY penalty; below 1 is the default."),
     Field("dry_allowed_length", Kind.INTEGER, 2, "Repetition that DRY leaves alone.", low=0, high=INT32_MAX),
-    Field("dry_penalty_last_n", Kind.INTEGER, 64, "Tokens that DRY looks back.", low=0, high=INT32_MAX),
-    Field("dry_sequence_breakers", Kind.STRINGS, ("\n", ":", '"', "*"), "Texts that DRY does not look across."),
-    Field("mirostat", Kind.INTEGER, 0, "Mirostat 1 or 2; 0 is off.", low=0, high=2, soft=True, later=_is_positive),
+    Field("dry_penalty_last_n", Kind.INTEGER, 64, "Tokens that DRY looks back; 0 is off.", low=0, high=INT32_MAX),
+    Field(
+        "dry_sequence_breakers",
+        Kind.STRINGS,
+        ("\n", ":", '"', "*"),
+        "Texts that DRY does not look across.",
+        low=1,
+        high=MAX_BREAKERS,
+    ),
+    Field(
+        "mirostat", Kind.INTEGER, 0, "Mirostat 1 or 2, in place of the samplers; 0 is off.", low=0, high=2, soft=True
+    ),
     Field("mirostat_tau", Kind.NUMBER, 5.0, "Target entropy of Mirostat."),
     Field("mirostat_eta", Kind.NUMBER, 0.1, "Learning rate of Mirostat."),
     Field(
         "adaptive_target",
         Kind.NUMBER,
         -1.0,
-        "Target of adaptive sampling; below 0 is off.",
+        "Probability that adaptive-p aims at, if it is among the samplers; below 0 is off.",
         low=-FLOAT32_MAX,
         high=1.0,
         soft=True,
-        later=lambda value: value >= 0,
     ),
-    Field("adaptive_decay", Kind.NUMBER, 0.9, "Decay of adaptive sampling.", low=0.0, high=0.99),
-    Field(
-        "samplers",
-        Kind.NAMES,
-        SAMPLERS,
-        "Order of the samplers, as names or as codes.",
-        later=lambda value: value not in (SAMPLERS, SAMPLER_CODES),
-    ),
+    Field("adaptive_decay", Kind.NUMBER, 0.9, "How long adaptive-p remembers.", low=0.0, high=0.99),
     # --- constraints
     Field("grammar", Kind.STRING, "", "A GBNF grammar that the answer follows."),
     Field("grammar_lazy", Kind.BOOLEAN, False, "The grammar holds only from the first of `grammar_triggers` on."),
@@ -290,6 +283,12 @@ TOKENIZE_TABLE = Table(TOKENIZE)
 DETOKENIZE_TABLE = Table(DETOKENIZE)
 
 
+SAMPLING_NAMES = tuple(
+    field.name for field in fields(SamplingParams) if field.name not in ("logit_bias", "n_post_probs")
+)
+"""Parameters that go to the engine as they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """A decoded request of any route that generates text."""
@@ -342,10 +341,12 @@ def completion_request(
         raise InvalidRequest(
             f"Field 'repeat_penalty': Value must be greater than 0, but got {values['repeat_penalty']:g}"
         )
+    if values["dry_base"] < 1:
+        values["dry_base"] = defaults.get("dry_base", table.fields["dry_base"].default)
     n_probs, n_top = _probabilities(values)
     values["n_predict"] = _least(values["n_predict"], n_predict)
     return CompletionRequest(
-        sampling=_sampling(values),
+        sampling=_sampling(values, n_probs),
         logit_bias=values["logit_bias"],
         stream=values["stream"],
         include_usage=_include_usage(values["stream_options"]),
@@ -373,20 +374,10 @@ def completion_request(
     )
 
 
-def _sampling(values: Mapping[str, Any]) -> SamplingParams:
-    return SamplingParams(
-        seed=values["seed"] & 0xFFFFFFFF,
-        temperature=values["temperature"],
-        top_k=values["top_k"],
-        top_p=values["top_p"],
-        min_p=values["min_p"],
-        min_keep=values["min_keep"],
-        repeat_last_n=values["repeat_last_n"],
-        repeat_penalty=values["repeat_penalty"],
-        frequency_penalty=values["frequency_penalty"],
-        presence_penalty=values["presence_penalty"],
-        ignore_eos=values["ignore_eos"],
-    )
+def _sampling(values: Mapping[str, Any], n_probs: int) -> SamplingParams:
+    parameters = {name: values[name] for name in SAMPLING_NAMES}
+    parameters["seed"] &= 0xFFFFFFFF
+    return SamplingParams(**parameters, n_post_probs=n_probs if values["post_sampling_probs"] else 0)
 
 
 def _probabilities(values: Mapping[str, Any]) -> tuple[int, int]:

@@ -54,6 +54,7 @@ def show_slot(slot: SlotSnapshot) -> dict[str, object]:
     values = NATIVE_TABLE.decode({})
     values |= {field.name: getattr(slot.sampling, field.name) for field in fields(slot.sampling)}
     values["n_predict"] = slot.n_predict
+    values["post_sampling_probs"] = slot.sampling.n_post_probs > 0
     next_token = {
         "has_next_token": slot.state is SlotState.GENERATING,
         "has_new_line": False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from ..config import ServerConfig
 from ..errors import Unavailable
 from ..metrics import EngineMetrics
 from .control import Controls
+from .defaults import from_metadata
 from .field import Table
 from .schema import CompletionRequest, completion_request
 
@@ -56,17 +58,22 @@ class ServerState:
         """`system_fingerprint`: the version of libllama, such as `b8505-0c1e570`."""
         return self.require_engine().library_version.replace(" (", "-").rstrip(")")
 
-    @property
+    @cached_property
     def defaults(self) -> dict[str, Any]:
-        """What request fields are when a request leaves them out, where that is configured."""
+        """What request fields are when a request leaves them out, where the configuration or the model's file tells.
+        Raises Unavailable while the model loads."""
         config = self.config
-        return {
-            "cache_prompt": config.cache_prompt,
-            "n_cache_reuse": config.n_cache_reuse,
-            "n_keep": config.n_keep,
-            "reasoning_budget_tokens": config.reasoning_budget,
-            "reasoning_budget_message": config.reasoning_budget_message,
-        }
+        return (
+            from_metadata(self.require_engine().info.metadata)
+            | config.sampling.given
+            | {
+                "cache_prompt": config.cache_prompt,
+                "n_cache_reuse": config.n_cache_reuse,
+                "n_keep": config.n_keep,
+                "reasoning_budget_tokens": config.reasoning_budget,
+                "reasoning_budget_message": config.reasoning_budget_message,
+            }
+        )
 
     def decode(self, table: Table, body: Mapping[str, object]) -> CompletionRequest:
         """A request of a route that generates text. Raises InvalidRequest, NotSupported, Unavailable."""

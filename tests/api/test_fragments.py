@@ -37,3 +37,18 @@ def test_a_token_that_is_no_text_shows_its_bytes() -> None:
         {"id": 1, "token": "", "bytes": [0xC3], "logprob": -3.4028234663852886e38},
     ]
     assert (second["token"], second["top_logprobs"]) == ("x", [])
+
+
+def test_probabilities_after_sampling_have_other_names() -> None:
+    probs = [TokenProbs(0.0, ((0, 0.0), (1, -math.inf)))]
+    (entry,) = token_probs([0], probs, 5, [b"a", b"b"], post=True)
+    assert entry == {
+        "id": 0,
+        "token": "a",
+        "bytes": [97],
+        "prob": 1.0,
+        "top_probs": [
+            {"id": 0, "token": "a", "bytes": [97], "prob": 1.0},
+            {"id": 1, "token": "b", "bytes": [98], "prob": 0.0},
+        ],
+    }

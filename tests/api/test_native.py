@@ -8,6 +8,7 @@ import pytest
 
 from llamahttp.api.native import pick
 from llamahttp.api.state import STATE
+from llamahttp.config import SamplingConfig
 from tests.fakes import EOS, FakeDecoder, continuation
 
 from .conftest import Client, Start, decode_events, post, post_error, stream
@@ -205,13 +206,30 @@ async def test_echo_begins_with_the_prompt(client: Client) -> None:
 
 
 async def test_biases_reach_the_sampler(client: Client) -> None:
-    bias = [["ab", 2], [5, False], [EOS + 1, 1], [-1, 1]]
+    bias = [["ab", 2], [5, False], [6, True], ["x"], 7]
     answer = await complete(client, logit_bias=bias)
     assert answer["generation_settings"]["logit_bias"] == [
         {"bias": 2.0, "token": 97},
         {"bias": 2.0, "token": 98},
         {"bias": None, "token": 5},
     ]
+
+
+@pytest.mark.parametrize("token", [EOS + 1, -1])
+async def test_a_bias_of_no_token_is_named(client: Client, token: int) -> None:
+    error = (await post(client, "/completion", {"prompt": "a", "logit_bias": [[token, 1]]}, 400))["error"]
+    assert error["message"] == f"Field 'logit_bias': there is no token {token}; the vocabulary has {EOS + 1}"
+
+
+async def test_the_server_s_defaults_and_the_model_s_are_shown_and_used(start: Start) -> None:
+    client = await start(sampling=SamplingConfig(top_k=7, logit_bias=((5, 1.0),), samplers=("top_k",)))
+    answer = await complete(client, min_p=0.5)
+    settings = answer["generation_settings"]
+    assert (settings["top_k"], settings["min_p"], settings["samplers"]) == (7, 0.5, ["top_k"])
+    assert settings["logit_bias"] == [{"bias": 1.0, "token": 5}]
+    async with client.get("/props") as response:
+        shown = (await response.json())["default_generation_settings"]["params"]
+    assert (shown["top_k"], shown["samplers"]) == (7, ["top_k"])
 
 
 async def test_the_server_s_limit_holds(start: Start) -> None:

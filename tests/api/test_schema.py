@@ -19,7 +19,7 @@ def test_defaults_are_those_of_the_engine() -> None:
 
 @pytest.mark.parametrize("table", [NATIVE_TABLE, TEXT_TABLE, CHAT_TABLE])
 def test_every_field_of_the_engine_s_sampling_can_be_set(table: object) -> None:
-    names = {field.name for field in fields(SamplingParams)}
+    names = {field.name for field in fields(SamplingParams)} - {"n_post_probs"}  # which is two in requests
     assert names <= table.fields.keys()  # type: ignore[attr-defined]
 
 
@@ -82,27 +82,103 @@ def test_n_is_at_most_the_number_of_slots(name: str, value: int) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"grammar": 'root ::= "a"'},
         {"json_schema": {}},
-        {"samplers": ["top_k"]},
-        {"samplers": "k"},
-        {"mirostat": 2},
-        {"dry_multiplier": 0.8},
-        {"xtc_probability": 0.5},
-        {"typical_p": 0.9},
-        {"dynatemp_range": 0.5},
-        {"top_n_sigma": 1},
-        {"adaptive_target": 0.5},
         {"n_indent": 4},
-        {"post_sampling_probs": True},
-        {"backend_sampling": True},
-        {"reasoning_budget_tokens": 0},
         {"reasoning_format": "deepseek-legacy"},
     ],
 )
 def test_features_to_come_are_refused_by_name(body: dict[str, object]) -> None:
     with pytest.raises(NotSupported, match=f"'{next(iter(body))}'"):
         decode(body)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (["top_k", "temperature"], ("top_k", "temperature")),
+        (
+            ["Top-K", "topk", "nucleus", "temp", "typ", "minp", "ADAPTIVE-P"],
+            ("top_k", "top_k", "top_p", "temperature", "typ_p", "min_p", "adaptive_p"),
+        ),
+        ("edskypmxt", SamplingParams().samplers),
+        ("kia", ("top_k", "infill", "adaptive_p")),
+        ([], ()),
+        ("", ()),
+    ],
+)
+def test_samplers_are_listed_by_names_or_codes(value: object, expected: tuple[str, ...]) -> None:
+    assert decode({"samplers": value}).sampling.samplers == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (["top_k", "top_z"], "there is no sampler 'top_z'; there are penalties, dry"),
+        ("kz", "there is no sampler with the code 'z'; the codes are edskypmxtia"),
+        (["top_k"] * 33, "at most 32 samplers may be listed, but got 33"),
+        (["dry", "top_k", "dry"], "the sampler dry may be listed once only"),
+        ([5], "type must be array of strings, but is number"),
+        (5, "type must be array of strings, but is number"),
+    ],
+)
+def test_a_wrong_sampler_is_named(value: object, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        decode({"samplers": value})
+    assert str(caught.value).startswith(f"Field 'samplers': {message}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("repeat_last_n", -1, "Value must be between 0 <= value <= 2147483647, but got -1"),
+        ("dry_penalty_last_n", -1, "Value must be between 0 <= value <= 2147483647, but got -1"),
+        ("dry_allowed_length", -1, "Value must be between 0 <= value <= 2147483647, but got -1"),
+        ("min_keep", -1, "Value must be between 0 <= value <= 2147483647, but got -1"),
+        ("adaptive_decay", 0.995, "Value must be between 0.000000 <= value <= 0.990000, but got 0.995000"),
+        ("dry_sequence_breakers", [], "must be a non-empty array of strings"),
+        ("dry_sequence_breakers", ["x"] * 17, "at most 16 entries are allowed, but got 17"),
+        ("dry_sequence_breakers", "x", "type must be array of strings, but is string"),
+        ("mirostat_tau", "x", "type must be number, but is string"),
+        ("typical_p", 1e39, "Value must be finite, but got 1e+39"),
+    ],
+)
+def test_hard_limits_of_sampling(name: str, value: object, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        decode({name: value})
+    assert str(caught.value) == f"Field '{name}': {message}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("xtc_probability", 3, 1.0),
+        ("xtc_threshold", -1, 0.0),
+        ("mirostat", 9, 2),
+        ("mirostat", -9, 0),
+        ("adaptive_target", 2, 1.0),
+        ("temperature", -1, 0.0),
+        ("top_k", -1, 0),
+        ("top_p", 1.5, 1.0),
+        ("min_p", -0.5, 0.0),
+        ("dry_base", 0.5, 1.75),
+        ("typical_p", 7, 7.0),
+    ],
+)
+def test_soft_limits_of_sampling(name: str, value: float, expected: float) -> None:
+    assert getattr(decode({name: value}).sampling, name) == expected
+
+
+def test_the_server_s_base_of_dry_takes_the_place_of_one_that_is_too_small() -> None:
+    request = completion_request(NATIVE_TABLE, {"dry_base": 0.1}, n_slots=4, defaults={"dry_base": 3.0})
+    assert request.sampling.dry_base == 3.0
+
+
+@pytest.mark.parametrize(
+    ("body", "n_post_probs"),
+    [({"n_probs": 3}, 0), ({"n_probs": 3, "post_sampling_probs": True}, 3), ({"post_sampling_probs": True}, 0)],
+)
+def test_probabilities_after_sampling_are_asked_for_by_a_switch(body: dict[str, object], n_post_probs: int) -> None:
+    assert decode(body).sampling.n_post_probs == n_post_probs
 
 
 @pytest.mark.parametrize("value", [0, -1, -0.5])
