@@ -94,6 +94,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.body", "aiohttp msgspec"),
     ("api.field", ""),
     ("api.schema", ""),
+    ("api.defaults", ""),
     ("api.sse", "aiohttp"),
     ("api.control", ""),
     ("api.state", "aiohttp"),
