@@ -89,9 +89,10 @@ class LlamaSampler:
     def prepare(self) -> None:
         """Before each step: see how many logits the chain will change."""
         self.post_probs = None
-        if self._history is None:
+        if self._history is not None:
+            self.changed = sampling.changed_tokens(self._params, self._names, self._history, self._biased)
+        elif self._plan.tier is not Tier.CANDIDATES:
             return
-        self.changed = sampling.changed_tokens(self._params, self._names, self._history, self._biased)
         is_few = self.n_candidates <= sampling.max_candidates(self._n_vocab)
         self.tier = self._plan.tier if is_few else Tier.FULL
 

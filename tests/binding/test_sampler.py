@@ -241,6 +241,16 @@ def test_of_equal_logits_the_chosen_one_is_as_likely_as_the_whole_chains(
     assert logits[rows, ours].tolist() == logits[rows, expected].tolist()
 
 
+def test_more_biases_than_there_are_candidates(factories: dict[int, LlamaSamplerFactory]) -> None:
+    """With a small vocabulary, and nothing else that looks back: the engine failed."""
+    biases = tuple((token, 0.01 * token) for token in range(300))
+    for params in (SamplingParams(temperature=0, logit_bias=biases), SamplingParams(seed=1, logit_bias=biases)):
+        logits = logits_of(1200, N_STEPS, 5)
+        sampler = factories[1200].open(params, NO_PROMPT)
+        tokens = [factories[1200].sample([sampler], row[None])[0] for row in logits]
+        assert tokens == oracle(factories[1200], params, NO_PROMPT, logits)
+
+
 def test_a_seed_repeats_and_the_random_one_does_not(large: LlamaSamplerFactory) -> None:
     logits = logits_of(large.n_vocab, 40, 8) * np.float32(0.1)
     flat = SamplingParams(top_p=1.0, min_p=0.0, top_k=0)
