@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +41,7 @@ class FakeEmbedder:
         """A token that no batch survives."""
         self.not_numbers: int | None = None
         """A token whose vector is not numbers."""
+        self.step_seconds = 0.0
         self.reserved = n_batch
         self.refuses_over: int | None = None
         """Inputs longer than this find no memory."""
@@ -63,6 +65,7 @@ class FakeEmbedder:
         assert max(part.id_seq for part in parts) < self.n_seq_max, "too many sequences"
         self.batches.append([len(part.tokens) for part in parts])
         self.log.append("embed")
+        time.sleep(self.step_seconds)
         try:
             if self.errors:
                 raise self.errors.pop(0)
