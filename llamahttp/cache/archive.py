@@ -6,6 +6,7 @@ those of their beginning. Elsewhere a sequence moves as a whole.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from collections.abc import Sequence as Pieces
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..abc import Decoder
+from ..errors import EngineError
 from .sequence import Sequence
 from .snapshot import Namespace, Snapshot
 from .store import Entry, Store
+
+log = logging.getLogger(__name__)
 
 BLOCK = 256
 """Tokens of a block."""
@@ -73,6 +77,11 @@ class Archive:
             else:
                 return
 
+    def n_stored(self, sequence: Sequence) -> int:
+        """How many of a sequence's tokens could be brought back now."""
+        pieces = self.find(sequence.namespace, sequence.tokens[: sequence.n_past], 0)
+        return pieces[-1].stop if pieces else 0
+
     def load(self, pieces: Pieces[Piece]) -> bool:
         """Whether all are in RAM; what is not is being read."""
         return all([self._store.load(piece.entry) for piece in pieces])
@@ -89,15 +98,29 @@ class Archive:
         if self._store.contains(sequence.namespace, tokens, start):
             sequence.n_stored = stop
             return
-        source = sequence.id if self._scratch is None else self._cut_out(sequence, start, stop)
-        if self._store.reserve(self._decoder.saved_size(source)):
-            state = self._decoder.save(source)
-            self._store.add(Snapshot(sequence.namespace, tokens, start, state, tuple(sequence.checkpoints)))
+        try:
+            is_stored = self._store_part(sequence, start, stop)
+        except EngineError as error:
+            log.warning("sequence %d | cannot be stored: %s", sequence.id, error)
+            is_stored = False
+        if is_stored:
             sequence.n_stored = stop
         else:
             sequence.is_refused = True
-        if self._scratch is not None:
-            self._decoder.remove(self._scratch, 0)
+
+    def _store_part(self, sequence: Sequence, start: int, stop: int) -> bool:
+        """False if there is no room. Raises EngineError."""
+        tokens, checkpoints = sequence.tokens[:stop], tuple(sequence.checkpoints)
+        try:
+            source = sequence.id if self._scratch is None else self._cut_out(sequence, start, stop)
+            n_others = 4 * len(tokens) + sum(len(checkpoint.state) for checkpoint in checkpoints)
+            if not self._store.reserve(self._decoder.saved_size(source) + n_others):
+                return False
+            state = self._decoder.save(source)
+        finally:
+            if self._scratch is not None:
+                self._decoder.remove(self._scratch, 0)
+        return self._store.add(Snapshot(sequence.namespace, tokens, start, state, checkpoints))
 
     def _cut_out(self, sequence: Sequence, start: int, stop: int) -> int:
         """Share positions [start, stop) of a sequence with the scratch one; returns its id."""

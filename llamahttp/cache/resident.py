@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..abc import Decoder
+from ..errors import EngineError
 from ..task import CacheUse
 from .archive import BLOCK, Archive, Piece
 from .cells import CellLedger
-from .radix import RadixIndex, common_prefix
+from .checkpoints import Checkpoints
+from .chunks import Chunk, equal_chunks
+from .radix import RadixIndex
 from .sequence import NO_TOKENS, NOWHERE, Sequence
 from .snapshot import Checkpoint, Namespace, Snapshot
 from .store import Store
@@ -78,8 +82,7 @@ class ResidentCache:
         """`n_checkpoints` of a sequence at most, and `checkpoint_bytes` of all; None is no limit."""
         self._decoder = decoder
         self._store = store
-        self._n_checkpoints = n_checkpoints
-        self._checkpoint_bytes = checkpoint_bytes
+        self._checkpoints = Checkpoints(decoder, n_checkpoints, checkpoint_bytes)
         # sequences    [0 ........ n_slots)[n_slots ... n)    scratch
         #              one a slot          cached             for pieces of memory: only where copies share cells
         has_scratch = decoder.can_cut and decoder.n_cells > 0 and decoder.n_seq_max > n_slots
@@ -187,24 +190,20 @@ class ResidentCache:
         """A sequence that holds what `match` found of the `n_tokens` first of `tokens`, the task's own array.
 
         It belongs to slot `id_slot` from now on. `n_min_chunk` above 0 also moves equal parts of at least so many
-        tokens to their new place.
+        tokens to their new place, in the source itself. Raises EngineError; nobody has a sequence then.
         """
         assert match.source is None or _begins(match.source, namespace, tokens[: match.n_resident]), "a wrong index"
-        sequence = self._open(match, takes_over=n_min_chunk > 0)
-        if n_min_chunk > 0 and not match.pieces:
-            self._move_chunks(sequence, tokens[: n_tokens - 1], match.n_resident, n_min_chunk)
-        else:
-            self._cut(sequence, match.n_resident)
-        resident, stored = sequence.n_past, {False: 0, True: 0}
-        for piece in match.pieces:
-            from_disk = piece.entry.from_disk
-            stored[from_disk] += self._bring_back(sequence, piece)
-        if stored[False] or stored[True]:
-            resident = sequence.n_past - stored[False] - stored[True]
-        sequence.is_busy, sequence.id_slot = True, id_slot
-        sequence.tokens, sequence.namespace, sequence.n_prompt = tokens, namespace, n_tokens
-        self._index(sequence)
-        return Taken(sequence, CacheUse(resident, stored[False], stored[True]))
+        chunks = self._chunks(match, tokens[: n_tokens - 1], n_min_chunk)
+        sequence = self._open(match, takes_over=bool(chunks))
+        with ExitStack() as undo:
+            undo.callback(self.forget, sequence)  # nobody must find what was filled by half
+            use = self._fill(sequence, match, chunks)
+            sequence.is_busy, sequence.id_slot = True, id_slot
+            sequence.tokens, sequence.namespace, sequence.n_prompt = tokens, namespace, n_tokens
+            self._index(sequence)
+            undo.pop_all()
+        self._checkpoints.limit(self.sequences)  # some have perhaps come from the store
+        return Taken(sequence, use)
 
     def _open(self, match: Match, *, takes_over: bool) -> Sequence:
         """The sequence to go on with: the source itself, a copy of it, or an empty one."""
@@ -222,6 +221,20 @@ class ResidentCache:
             self.save(source)
         self._unindex(source)
         return source
+
+    def _fill(self, sequence: Sequence, match: Match, chunks: Collection[Chunk]) -> CacheUse:
+        """Bring a sequence to what `match` found, or to as much of it as is still there."""
+        if chunks:
+            self._move(sequence, match.n_resident, chunks)
+        else:
+            self._cut(sequence, match.n_resident)
+        resident, stored = sequence.n_past, {False: 0, True: 0}
+        for piece in match.pieces:
+            from_disk = piece.entry.from_disk
+            stored[from_disk] += self._bring_back(sequence, piece)
+        if stored[False] or stored[True]:
+            resident = sequence.n_past - stored[False] - stored[True]
+        return CacheUse(resident, stored[False], stored[True])
 
     def _loses_little(self, source: Sequence, n: int) -> bool:
         """Whether to go on in the source itself instead of a copy, for what lies behind its first `n` tokens."""
@@ -241,7 +254,11 @@ class ResidentCache:
         return self._empty(keep)
 
     def _copy(self, source: Sequence, target: Sequence) -> None:
-        self._decoder.copy(source.id, target.id)
+        try:
+            self._decoder.copy(source.id, target.id)
+        except EngineError:
+            self._clear(target)
+            raise
         if self._cells is not None:
             self._cells.copy(source.id, target.id)
         target.tokens, target.n_past, target.n_stored = source.tokens, source.n_past, source.n_stored
@@ -279,14 +296,19 @@ class ResidentCache:
         self._decoder.remove(sequence.id, 0)
         self._shorten(sequence, 0)
 
-    def _move_chunks(self, sequence: Sequence, tokens: NDArray[np.int32], n: int, n_min: int) -> None:
-        """Cut to `n`, but keep equal parts behind it by moving them to where they now belong."""
-        old = sequence.tokens[: sequence.n_past]
-        if not (self._decoder.can_shift and self._decoder.can_cut and self.is_private(sequence, n)):
-            self._cut(sequence, n)
-            return
+    def _chunks(self, match: Match, tokens: NDArray[np.int32], n_min: int) -> list[Chunk]:
+        """Parts of the source behind what it has in common with `tokens` that can be moved to their new place."""
+        source, n = match.source, match.n_resident
+        if n_min <= 0 or source is None or source.is_busy or match.pieces:
+            return []
+        if not (self._decoder.can_shift and self._decoder.can_cut and self.is_private(source, n)):
+            return []
+        return list(equal_chunks(source.tokens[: source.n_past], tokens, n, n_min))
+
+    def _move(self, sequence: Sequence, n: int, chunks: Collection[Chunk]) -> None:
+        """Cut to `n`, but move some parts behind it to where they now belong, each to the end of what is there."""
         n_end = n
-        for chunk in equal_chunks(old, tokens, n, n_min):
+        for chunk in chunks:
             self._decoder.remove(sequence.id, chunk.to, chunk.start)
             self._decoder.shift(sequence.id, chunk.start, chunk.start + chunk.length, chunk.to - chunk.start)
             n_end = chunk.to + chunk.length
@@ -302,22 +324,7 @@ class ResidentCache:
 
     def checkpoint(self, sequence: Sequence) -> None:
         """Keep a way back to where the sequence is now, for memory that cannot be cut."""
-        if self._n_checkpoints == 0 or any(known.n_tokens == sequence.n_past for known in sequence.checkpoints):
-            return
-        state = self._decoder.save(sequence.id, partial=True)
-        sequence.checkpoints.append(Checkpoint(sequence.n_past, state))
-        if len(sequence.checkpoints) > self._n_checkpoints:
-            del sequence.checkpoints[closest(sequence.checkpoints)]
-        self._limit_checkpoints()
-
-    def _limit_checkpoints(self) -> None:
-        """Drop checkpoints of the sequences used longest ago until all of them keep the limit."""
-        if self._checkpoint_bytes is None:
-            return
-        n_bytes = sum(sequence.checkpoint_bytes for sequence in self.sequences)
-        for sequence in sorted(self.sequences, key=lambda sequence: (sequence.is_busy, sequence.last_used)):
-            while n_bytes > self._checkpoint_bytes and sequence.checkpoints:
-                n_bytes -= len(sequence.checkpoints.pop(closest(sequence.checkpoints)).state)
+        self._checkpoints.make(sequence, self.sequences)
 
     def discard(self, sequence: Sequence, n_keep: int, n_discard: int) -> bool:
         """Context shift: drop [n_keep, n_keep + n_discard) and move what follows. False if memory does not allow it."""
@@ -340,13 +347,25 @@ class ResidentCache:
         n = sequence.n_past
         if not self.make_room(n, keep=(sequence,)):
             return False
-        state = self._decoder.save(sequence.id)
+        try:
+            state = self._decoder.save(sequence.id)
+        except EngineError as error:
+            log.warning("sequence %d | cannot be moved: %s", sequence.id, error)
+            return False
         if not self._decoder.restore(sequence.id, state):
             self._clear(sequence)
             return False
         self._shorten(sequence, 0)
         self.grow(sequence, n)
         return True
+
+    def give_back(self, sequence: Sequence, *, is_exact: bool) -> None:
+        """A slot needs its sequence no more. Inexact: the context was shifted, so that memory has seen more than its
+        tokens tell; nobody may go on from it."""
+        if is_exact:
+            self.release(sequence)
+        else:
+            self.forget(sequence)
 
     def release(self, sequence: Sequence) -> None:
         """The task has ended; what was evaluated stays for the next prompt that begins alike."""
@@ -408,7 +427,9 @@ class ResidentCache:
             self._archive.store_piece(sequence)
 
     def save(self, sequence: Sequence) -> None:
-        """Store all of a sequence that is not stored yet."""
+        """Store all of a sequence that is not in the store any more, or never was."""
+        if not self._store.is_off:
+            sequence.n_stored = self._archive.n_stored(sequence)
         while not self._store.is_off and self._is_worth_storing(sequence):
             self._archive.store_piece(sequence)
 
@@ -470,6 +491,7 @@ class ResidentCache:
         sequence.checkpoints, sequence.n_stored = list(snapshot.checkpoints), 0
         self.grow(sequence, n)
         self.release(sequence)
+        self._checkpoints.limit(self.sequences)
         return True
 
 
@@ -477,34 +499,3 @@ def _begins(sequence: Sequence, namespace: Namespace, tokens: NDArray[np.int32])
     """Whether a sequence really holds these tokens, computed under the same salt and adapters."""
     is_same = sequence.namespace == namespace and sequence.n_past >= len(tokens)
     return is_same and np.array_equal(sequence.tokens[: len(tokens)], tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Tokens [start, start + length) of the old text, which stand at `to` in the new one."""
-
-    start: int
-    to: int
-    length: int
-
-
-def equal_chunks(old: NDArray[np.int32], new: NDArray[np.int32], n: int, n_min: int) -> Iterator[Chunk]:
-    """Parts of `old` that continue `new` from `n` on, each at least `n_min` long, in order (`--cache-reuse`)."""
-    start = n
-    while start < len(old) and n < len(new):
-        candidates = start + np.flatnonzero(old[start:] == new[n])
-        for candidate in candidates:
-            length = common_prefix(old[candidate:], new[n:])
-            if length >= n_min:
-                break
-        else:
-            return
-        yield Chunk(int(candidate), n, length)
-        start, n = int(candidate) + length, n + length
-
-
-def closest(checkpoints: list[Checkpoint]) -> int:
-    """The index of the checkpoint that is missed least: the one nearest behind its predecessor, never the last."""
-    places = [0, *(checkpoint.n_tokens for checkpoint in checkpoints)]
-    gaps = [places[i + 1] - places[i] for i in range(len(checkpoints) - 1)]
-    return int(np.argmin(gaps)) if gaps else 0

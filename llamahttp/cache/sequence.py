@@ -16,7 +16,7 @@ class Sequence:
 
     tokens        [0 .......................... n_past)     evaluated; the array may hold more
     checkpoints        x        x                           where a memory that cannot be cut can be taken back to
-    stored        [0 ...... n_stored)                       also in the store
+    stored        [0 ...... n_stored)                       was put into the store, which may have dropped it since
     """
 
     def __init__(self, id_seq: int) -> None:
@@ -49,10 +49,6 @@ class Sequence:
     def is_coming(self) -> bool:
         """More of what the index knows is just being computed."""
         return self.is_busy and self.n_past < self.n_prompt
-
-    @property
-    def checkpoint_bytes(self) -> int:
-        return sum(len(checkpoint.state) for checkpoint in self.checkpoints)
 
     def last_checkpoint(self, n: int) -> Checkpoint | None:
         """The last one that covers at most `n` tokens."""

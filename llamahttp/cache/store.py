@@ -108,16 +108,16 @@ class Store:
         self._collect()
         return self._make_room(n_bytes)
 
-    def add(self, snapshot: Snapshot) -> None:
-        """Store a snapshot, in the place of those that it can stand for."""
+    def add(self, snapshot: Snapshot) -> bool:
+        """Store a snapshot, in the place of those that it can stand for. False if there is no room."""
         self._collect()
         entry = _entry(snapshot.key, snapshot)
         known = self._catalog.get(entry.key)
         if known is not None and known.checkpoints == entry.checkpoints:
             self.touch(known)
-            return
+            return True
         if not self._make_room(entry.n_bytes):
-            return
+            return False
         replaced = [
             other
             for other in self._catalog.shorter(entry.namespace, snapshot.tokens, entry.start)
@@ -135,6 +135,7 @@ class Store:
             entry.is_writing = True
             self._worker.submit(partial(self._write, entry))
         self._use(entry)
+        return True
 
     # --- finding
 

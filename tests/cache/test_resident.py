@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fakes import FakeDecoder
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from llamahttp.cache.resident import ResidentCache, closest, equal_chunks
+from llamahttp.cache.resident import ResidentCache
 from llamahttp.cache.sequence import NOWHERE, Sequence
-from llamahttp.cache.snapshot import Checkpoint
+from llamahttp.cache.snapshot import Checkpoint, Snapshot
 from llamahttp.cache.store import Store
+from llamahttp.errors import EngineError
 from llamahttp.task import CacheUse
 
 
@@ -34,6 +33,9 @@ def take(cache: ResidentCache, text: str, id_slot: int = 0, n_min_chunk: int = 0
 
 def compute(cache: ResidentCache, decoder: FakeDecoder, sequence: Sequence, n: int) -> None:
     """Evaluate the next `n` tokens of a sequence."""
+    while n > decoder.n_batch:
+        compute(cache, decoder, sequence, decoder.n_batch)
+        n -= decoder.n_batch
     batch, n_past = decoder.batch, sequence.n_past
     batch.tokens[:n] = sequence.tokens[n_past : n_past + n]
     batch.positions[:n] = np.arange(n_past, n_past + n)
@@ -122,29 +124,7 @@ def test_checkpoints_keep_their_limits(checkpoint_bytes: int | None, n_kept: int
         assert sequence.checkpoints[-1].n_tokens == 30, "the newest is the one that the next turn needs"
 
 
-@given(st.lists(st.integers(1, 1000), min_size=2, max_size=10, unique=True).map(sorted))
-def test_the_checkpoint_that_is_missed_least_is_dropped_and_never_the_last(places: list[int]) -> None:
-    index = closest([Checkpoint(n_tokens, b"") for n_tokens in places])
-    gaps = [b - a for a, b in zip([0, *places], places, strict=False)]
-    assert index < len(places) - 1
-    assert gaps[index] == min(gaps[:-1])
-
-
 # --- moved parts
-
-texts = st.text("ab", max_size=40)
-
-
-@given(texts, texts, st.integers(0, 5), st.integers(1, 4))
-def test_moved_parts_are_equal_in_order_and_without_gaps(old: str, new: str, n: int, n_min: int) -> None:
-    a, b = ids(old), ids(new)
-    start, to = n, n
-    for chunk in equal_chunks(a, b, n, n_min):
-        assert chunk.length >= n_min
-        assert chunk.start >= start
-        assert chunk.to == to, "what is moved continues what is there"
-        assert (a[chunk.start : chunk.start + chunk.length] == b[to : to + chunk.length]).all()
-        start, to = chunk.start + chunk.length, to + chunk.length
 
 
 def test_a_part_that_was_cut_out_is_skipped() -> None:
@@ -157,3 +137,168 @@ def test_a_part_that_was_cut_out_is_skipped() -> None:
     assert use == CacheUse(resident=len("head. second part, question"))
     assert bytes(decoder.memory[0]).decode() == "head. second part, question"
     assert cache.n_cells_used == decoder.n_used
+
+
+def test_a_prompt_that_moves_nothing_leaves_anothers_conversation_alone() -> None:
+    decoder = FakeDecoder()
+    cache = new_cache(decoder)
+    run(cache, decoder, "^one conversation of some length")
+    sequence, _ = take(cache, "^something else entirely", id_slot=1, n_min_chunk=8)
+    compute(cache, decoder, sequence, 20)
+    cache.release(sequence)
+    assert take(cache, "^one conversation of some length, continued", n_min_chunk=8)[1].resident == 32
+
+
+def test_cells_that_others_share_are_not_moved_and_their_sequence_stays() -> None:
+    decoder = FakeDecoder()
+    cache = new_cache(decoder)
+    run(cache, decoder, "head. first part, second part, question")
+    copy, _ = take(cache, "head. first part, second part, answer", id_slot=1)
+    compute(cache, decoder, copy, 3)
+    _, use = take(cache, "head. second part, question again", n_min_chunk=4)
+    assert use == CacheUse(resident=len("head. "))
+    assert cache.match(NOWHERE, ids("head. first part, second part, question")).n_resident == 39
+
+
+# --- errors
+
+
+class FailingDecoder(FakeDecoder):
+    """Raises EngineError where `failing` names what is called, after `patience` calls that succeed."""
+
+    failing = ""
+    patience = 0
+
+    def _may_fail(self, name: str) -> None:
+        if name == self.failing:
+            self.patience -= 1
+            if self.patience >= 0:
+                return
+            raise EngineError("no memory for the 9 bytes of a sequence's state")
+
+    def save(self, id_seq: int, *, partial: bool = False) -> bytes:
+        self._may_fail("partial" if partial else "save")
+        return super().save(id_seq, partial=partial)
+
+    def copy(self, source: int, target: int) -> None:
+        super().copy(source, target)  # all that was done before it failed
+        self._may_fail("copy")
+
+    def restore(self, id_seq: int, state: bytes, *, partial: bool = False) -> bool:
+        self._may_fail("restore")
+        return super().restore(id_seq, state, partial=partial)
+
+
+@pytest.mark.parametrize("n_spare", [0, 1])
+def test_what_cannot_be_stored_is_given_up_and_said_so(n_spare: int, caplog: pytest.LogCaptureFixture) -> None:
+    decoder = FailingDecoder(n_spare=n_spare)
+    cache = new_cache(decoder, ram=1 << 20)
+    run(cache, decoder, "a text that is long enough for the store, " * 10)
+    decoder.failing = "save"
+    assert cache.evict_one()
+    assert cache.n_cells_used == decoder.n_used == 0
+    assert "cannot be stored: no memory for the 9 bytes" in caplog.text
+
+
+def test_a_failed_checkpoint_costs_the_task_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    decoder = FailingDecoder(can_cut=False)
+    cache = new_cache(decoder)
+    sequence, _ = take(cache, "a text")
+    compute(cache, decoder, sequence, 3)
+    decoder.failing = "partial"
+    cache.checkpoint(sequence)
+    assert sequence.checkpoints == [] and "no checkpoint at 3 tokens" in caplog.text
+
+
+def test_a_failed_copy_fails_one_task_and_leaves_its_source_as_it_was() -> None:
+    decoder = FailingDecoder()
+    cache = new_cache(decoder)
+    run(cache, decoder, "one two three")
+    decoder.failing = "copy"
+    with pytest.raises(EngineError):
+        take(cache, "one two four")
+    assert [sequence.is_empty for sequence in cache.sequences] == [False, True, True, True]
+    assert [len(cells) for cells in decoder.cells] == [13, 0, 0, 0]
+    decoder.failing = ""
+    assert run(cache, decoder, "one two four") == CacheUse(resident=8)
+    assert cache.n_cells_used == decoder.n_used
+
+
+@pytest.mark.parametrize(("n_spare", "n_filled"), [(0, 0), (3, 0), (3, 1)])
+def test_a_sequence_that_cannot_be_filled_is_empty_afterwards_and_not_found(n_spare: int, n_filled: int) -> None:
+    decoder = FailingDecoder(n_slots=2, n_spare=n_spare)
+    cache = new_cache(decoder, ram=1 << 20)
+    text = "a text that is long enough for the store, " * 10
+    run(cache, decoder, text)
+    cache.evict_one()
+    decoder.failing, decoder.patience = "restore", n_filled
+    with pytest.raises(EngineError):
+        take(cache, text)
+    assert all(sequence.is_empty for sequence in cache.sequences)
+    assert cache.n_cells_used == decoder.n_used == 0
+    decoder.failing = ""
+    assert take(cache, text)[1].ram == len(text) - 1
+
+
+def test_a_shift_that_cannot_have_cells_of_its_own_is_refused() -> None:
+    decoder = FailingDecoder()
+    cache = new_cache(decoder)
+    run(cache, decoder, "one two three")
+    sequence, _ = take(cache, "one two four", id_slot=1)
+    compute(cache, decoder, sequence, 4)
+    decoder.failing = "save"
+    assert not cache.discard(sequence, 2, 3)
+
+
+# --- the store
+
+
+def test_what_the_store_has_dropped_is_stored_again_before_it_is_evicted() -> None:
+    decoder = FakeDecoder(n_slots=1, n_spare=4)
+    text, other = "a text that is long enough for the store, " * 12, "w" * 600
+    cache = new_cache(decoder, ram=8000)
+    run(cache, decoder, text)
+    sequence = cache.last_of(0)
+    assert sequence is not None
+    cache.save(sequence)
+    run(cache, decoder, other)
+    second = next(each for each in cache.sequences if each.is_cached and each is not sequence)
+    cache.save(second)  # takes the place of the first in the store, though not in memory
+    cache.forget(second)
+    cache.evict_one()
+    assert take(cache, text)[1].ram == len(text) - 1
+
+
+def test_checkpoints_count_before_room_is_made() -> None:
+    decoder = FakeDecoder(n_slots=1, can_cut=False, kv_unified=False)
+    cache = new_cache(decoder, ram=(8 + 4) * 100 + 1000)
+    sequence, _ = take(cache, "x" * 100)
+    for _ in range(4):
+        compute(cache, decoder, sequence, 25)
+        cache.checkpoint(sequence)
+    cache.release(sequence)
+    cache.save(sequence)
+    assert sequence.is_refused and sequence.n_stored == 0
+
+
+def test_what_a_shift_has_moved_is_not_kept_for_anybody() -> None:
+    decoder = FakeDecoder()
+    cache = new_cache(decoder, ram=1 << 20)
+    text = "a text that is long enough for the store, " * 2
+    for is_exact, n_found in ((False, 0), (True, len(text) - 1)):
+        sequence, _ = take(cache, text)
+        compute(cache, decoder, sequence, len(text))
+        cache.give_back(sequence, is_exact=is_exact)
+        assert cache.match(NOWHERE, ids(text)[:-1]).n_found == n_found
+
+
+def test_checkpoints_of_a_slot_file_keep_the_limits() -> None:
+    decoder = FakeDecoder(can_cut=False)
+    cache = new_cache(decoder, checkpoint_bytes=8 * 30)
+    states = tuple(Checkpoint(n, bytes(8 * n)) for n in (10, 20, 30))
+    tokens = ids("x" * 40)
+    state = np.stack((tokens, np.arange(40, dtype=np.int32)), axis=1).tobytes()
+    assert cache.adopt(Snapshot(NOWHERE, tokens, 0, state, states), 2)
+    sequence = cache.last_of(2)
+    assert sequence is not None
+    assert sum(len(checkpoint.state) for checkpoint in sequence.checkpoints) <= 8 * 30

@@ -196,7 +196,7 @@ GOOD = {"fingerprint": MODEL, "salt": "", "adapters": [], "start": 0, "state": 0
 )
 def test_a_forged_header_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(SnapshotError, match="damaged|truncated"):
+    with pytest.raises(SnapshotError, match=r"damaged|truncated"):
         read_snapshot(path, MODEL)
 
 
