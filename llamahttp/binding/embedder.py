@@ -93,7 +93,8 @@ class LlamaEmbedder:
             n_ctx, n_batch = self._capacity + self.n_batch, self.n_batch
         else:
             n_ctx, n_batch = self._capacity if self.generates else self.n_ctx, self._capacity
-        return replace(self._sizes, n_ctx=n_ctx, n_batch=n_batch, n_ubatch=n_batch)
+        n_batch += -n_batch % self.n_seq_max  # libllama reserves as many tokens for each sequence, and aborts otherwise
+        return replace(self._sizes, n_ctx=max(n_ctx, n_batch), n_batch=n_batch, n_ubatch=n_batch)
 
     def _apply_adapters(self) -> None:
         handles = (c.c_void_p * len(self._adapters))(*(adapter.handle for adapter in self._adapters))
