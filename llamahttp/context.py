@@ -56,6 +56,9 @@ from .task import (
 
 log = logging.getLogger(__name__)
 
+NOT_NUMBERS = "the model's logits are not numbers"
+NO_CHOICE = "no token may come next: the grammar is too ambiguous, or the model's logits are not numbers"
+
 MAX_FAILED_STEPS = 3
 """Unexpected exceptions in a row after which the engine gives up and says so."""
 
@@ -439,7 +442,7 @@ class ServerContext:
         now = time.perf_counter()
         for row, (slot, token) in enumerate(zip(slots, tokens, strict=True)):
             if token == NO_TOKEN:
-                self._fail(slot, EngineError("the model's logits are not numbers"))
+                self._fail(slot, EngineError(NOT_NUMBERS if slot.constraint is None else NO_CHOICE))
                 continue
             reason = slot.append(token, now)
             if token in self._eog:

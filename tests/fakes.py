@@ -230,8 +230,9 @@ class FakeDecoder:
 class FakeSampler:
     """Knows whether it is closed."""
 
-    def __init__(self, params: SamplingParams) -> None:
+    def __init__(self, params: SamplingParams, constraint: Constraint | None = None) -> None:
         self.params = params
+        self.constraint = constraint
         self.closed = False
 
     def close(self) -> None:
@@ -239,7 +240,7 @@ class FakeSampler:
 
 
 class FakeSamplerFactory:
-    """Takes the largest logit."""
+    """Takes the largest logit, of those that are allowed."""
 
     def __init__(self) -> None:
         self.opened: list[FakeSampler] = []
@@ -252,14 +253,26 @@ class FakeSamplerFactory:
     ) -> FakeSampler:
         if self.error is not None:
             raise self.error
-        self.opened.append(FakeSampler(params))
+        self.opened.append(FakeSampler(params, constraint))
         return self.opened[-1]
 
     def sample(self, samplers: Sequence[FakeSampler], logits: NDArray[np.float32]) -> list[int]:
-        tokens = [NO_TOKEN if np.isnan(row).any() else int(row.argmax()) for row in logits]
-        assert len(tokens) == len(samplers)
         assert not any(sampler.closed for sampler in samplers), "sampled with a sampler that was given back"
-        return tokens
+        return [self._sample(sampler, row) for sampler, row in zip(samplers, logits, strict=True)]
+
+    def _sample(self, sampler: FakeSampler, row: NDArray[np.float32]) -> int:
+        constraint = sampler.constraint
+        if np.isnan(row).any():
+            return NO_TOKEN
+        if constraint is None:
+            return int(row.argmax())
+        token = constraint.forced()
+        if token is None:
+            allowed = constraint.mask()
+            token = int(np.where(allowed, row, -np.inf).argmax()) if allowed.any() else NO_TOKEN
+        if token != NO_TOKEN:
+            constraint.accept(token)
+        return token
 
     def probs(self, sampler: FakeSampler, row: NDArray[np.float32], token: int, n_top: int) -> TokenProbs:
         logprobs = row - np.log(np.exp(row).sum())
