@@ -31,9 +31,17 @@ from .cache.store import Store
 from .config import EngineConfig, Pooling
 from .context import ContextConfig, ServerContext
 from .embedding import EmbeddingSide
-from .errors import ContextExceeded, EngineError, InvalidRequest, ModelError, NotSupported, Unavailable
+from .errors import (
+    ContextExceeded,
+    EngineError,
+    InvalidRequest,
+    ModelError,
+    NotSupported,
+    SnapshotError,
+    Unavailable,
+)
 from .grammar import Grammar, GrammarCompiler
-from .loading import Loading, open_store, ram_limit, slot_context
+from .loading import Loading, open_store, slot_context
 from .pooling import normalize
 from .queue import EmbeddingStream, EraseSlot, Loaded, RestoreSlot, ResultStream, SaveSlot, SlotAction, TaskQueue
 from .rerank import rerank_prompt
@@ -125,7 +133,8 @@ class Engine:
                 self._store,
                 n_slots=self.n_slots,
                 n_checkpoints=config.n_checkpoints,
-                checkpoint_bytes=ram_limit(config.cache_ram) or None,
+                # as much again as the RAM tier; where that is off, checkpoints are limited by their number only
+                checkpoint_bytes=self._store.ram_limit or None,
             ),
             self._store,
             embedding=EmbeddingSide(self.embedder, config.target_step_ms) if self.embedder is not None else None,
@@ -262,6 +271,8 @@ class Engine:
         began = time.perf_counter()
         self._check_slot(id_slot)
         snapshot = await asyncio.to_thread(read_snapshot, path, self._decoder.fingerprint)
+        if snapshot.start != 0 or len(snapshot.tokens) == 0:
+            raise SnapshotError(f"{path.name}: holds a part of a prompt, not a slot")
         await self._act(RestoreSlot(id_slot, snapshot))
         return SlotFile(len(snapshot.tokens), snapshot.n_bytes, 1e3 * (time.perf_counter() - began))
 

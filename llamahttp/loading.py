@@ -121,7 +121,9 @@ def _open_embedder(
 def open_store(config: EngineConfig, decoder: Decoder) -> Store:
     """RAM and disk below the context's memory. Raises StartupError for a disk tier that cannot be used."""
     disk = DiskTier(config.cache_disk, config.cache_disk_size << 20) if config.cache_disk is not None else None
-    return Store(ram_limit(config.cache_ram), disk, decoder.fingerprint, can_cut=decoder.can_cut)
+    has_checkpoints = not decoder.can_cut and config.n_checkpoints > 0
+    limit = ram_limit(config.cache_ram, n_parts=2 if has_checkpoints else 1)
+    return Store(limit, disk, decoder.fingerprint, can_cut=decoder.can_cut)
 
 
 def decide_sizes(config: EngineConfig, n_ctx_train: int, n_spare: int = 0) -> tuple[int, DecoderConfig]:
@@ -158,19 +160,19 @@ def slot_context(config: EngineConfig, n_ctx_seq: int, n_ctx_train: int) -> int:
     return min(limit for limit in limits if limit > 0)
 
 
-def ram_limit(cache_ram: int) -> int | None:
-    """Bytes for the RAM tier from the flag's MiB; None is no limit. By default an eighth of the memory that is free,
-    and at most what llama-server takes."""
+def ram_limit(cache_ram: int, n_parts: int = 1) -> int | None:
+    """Bytes for the RAM tier from the flag's MiB; None is no limit.
+
+    By default an eighth of the memory that is free, at most what llama-server takes, and divided by `n_parts` where
+    there is more than the RAM tier that takes so much.
+    """
     if cache_ram == -1:
         return None
     if cache_ram >= 0:
         return cache_ram << 20
     available = cpu.available_bytes()
-    return (
-        min(CACHE_RAM_MOST, available // CACHE_RAM_SHARE)
-        if available is not None
-        else CACHE_RAM_MOST // CACHE_RAM_SHARE
-    )
+    share = CACHE_RAM_MOST if available is None else available
+    return min(CACHE_RAM_MOST, share // CACHE_RAM_SHARE) // n_parts
 
 
 def _round_up(n: int, multiple: int) -> int:

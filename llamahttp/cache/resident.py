@@ -79,7 +79,8 @@ class ResidentCache:
         n_checkpoints: int,
         checkpoint_bytes: int | None,
     ) -> None:
-        """`n_checkpoints` of a sequence at most, and `checkpoint_bytes` of all; None is no limit."""
+        """`n_checkpoints` of a sequence at most, and `checkpoint_bytes` of all together; None is no limit but that of
+        their number, which is all that llama-server has."""
         self._decoder = decoder
         self._store = store
         self._checkpoints = Checkpoints(decoder, n_checkpoints, checkpoint_bytes)

@@ -82,6 +82,11 @@ class Store:
         return self._disk is not None
 
     @property
+    def ram_limit(self) -> int | None:
+        """Bytes that RAM may hold; None is no limit."""
+        return self._ram.limit
+
+    @property
     def ram_bytes(self) -> int:
         """Held in RAM, and reserved there for what is being read."""
         self._collect()
