@@ -52,6 +52,9 @@ class Namespace:
 
     salt: str = ""
     adapters: tuple[tuple[int, float], ...] = ()
+    is_moved: bool = False
+    """For tasks that move parts of prompts: what they compute after that is not exact, so it is shared only with their
+    like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class Header:
 def snapshot_key(namespace: Namespace, tokens: NDArray[np.int32], start: int) -> str:
     """`Snapshot.key` of a snapshot that one need not have."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([namespace.salt, namespace.adapters, start]).encode())
+    digest.update(json.dumps([namespace.salt, namespace.adapters, namespace.is_moved, start]).encode())
     digest.update(np.ascontiguousarray(tokens, "<i4").data)
     return digest.hexdigest()
 
@@ -194,6 +197,7 @@ def _head(snapshot: Snapshot, fingerprint: str) -> bytes:
         "fingerprint": fingerprint,
         "salt": snapshot.namespace.salt,
         "adapters": snapshot.namespace.adapters,
+        "moved": snapshot.namespace.is_moved,
         "start": snapshot.start,
         "state": len(snapshot.state),
         "checkpoints": [(checkpoint.n_tokens, len(checkpoint.state)) for checkpoint in snapshot.checkpoints],
@@ -242,9 +246,10 @@ def _parse(text: bytes, tokens: bytes, name: str) -> Header:
     """A header whose bytes are as they were written, though perhaps not by us."""
     try:
         values: dict[str, Any] = json.loads(text)
+        adapters = tuple((int(i), float(scale)) for i, scale in values["adapters"])
         header = Header(
             fingerprint=str(values["fingerprint"]),
-            namespace=Namespace(str(values["salt"]), tuple((int(i), float(scale)) for i, scale in values["adapters"])),
+            namespace=Namespace(str(values["salt"]), adapters, bool(values.get("moved", False))),
             tokens=np.frombuffer(tokens, "<i4").astype(np.int32),
             start=int(values["start"]),
             state_size=int(values["state"]),

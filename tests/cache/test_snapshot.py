@@ -107,8 +107,9 @@ def test_keys_tell_apart_what_differs() -> None:
         snapshot_key(NAMESPACE, tokens[::-1], 0),
         snapshot_key(Namespace("tenant"), tokens, 0),
         snapshot_key(Namespace("other", NAMESPACE.adapters), tokens, 0),
+        snapshot_key(Namespace("tenant", NAMESPACE.adapters, is_moved=True), tokens, 0),
     }
-    assert len(keys) == 6
+    assert len(keys) == 7
     assert make().key == snapshot_key(NAMESPACE, tokens.copy(), 0)
 
 
@@ -198,6 +199,14 @@ def test_a_forged_header_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(SnapshotError, match=r"damaged|truncated"):
         read_snapshot(path, MODEL)
+
+
+def test_files_from_before_parts_were_moved_say_nothing_of_it(path: Path) -> None:
+    path.write_bytes(forged(GOOD))
+    assert not read_snapshot(path, MODEL).namespace.is_moved
+    moved = Snapshot(Namespace("tenant", is_moved=True), np.zeros(2, np.int32), 0, b"state")
+    write_snapshot(path, moved, MODEL)
+    assert read_snapshot(path, MODEL).namespace == moved.namespace
 
 
 def test_the_forged_files_are_wrong_in_one_point_only(path: Path) -> None:
