@@ -16,10 +16,6 @@ from .cache.snapshot import Namespace
 from .queue import ResultStream
 from .task import CacheUse, CompletionTask, SlotSnapshot, SlotState, StopReason, Timings
 
-MOVED = "\0moved"
-"""Added to the salt of tasks that move parts of prompts: what they compute after that is not exact, so it is shared
-only with their like."""
-
 
 @dataclass(slots=True)
 class Clock:
@@ -107,7 +103,7 @@ class Slot:
         """Begin a task. It waits until `place` gives it a sequence."""
         task = stream.task
         self.stream, self.sampler, self.constraint = stream, sampler, constraint
-        self.namespace = Namespace(task.salt + MOVED if task.n_cache_reuse else task.salt, task.adapters)
+        self.namespace = Namespace(task.salt, task.adapters, is_moved=task.n_cache_reuse > 0)
         self.n_tokens = self.n_prompt = len(task.prompt)
         self.tokens = np.empty(self.n_ctx, np.int32)
         self.tokens[: self.n_prompt] = task.prompt
