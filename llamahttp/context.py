@@ -18,8 +18,9 @@ from .abc import BatchError, Decoder, SamplerFactory, Vocab
 from .batch import BatchWriter
 from .cache.resident import ResidentCache
 from .cache.store import Store
+from .candidates import NO_TOKEN
 from .embedding import EmbeddingSide
-from .errors import EngineError, InvalidRequest, LlamaHTTPError, ModelError, Unavailable
+from .errors import EngineError, LlamaHTTPError, ModelError, Unavailable
 from .placement import Placement
 from .queue import (
     Ask,
@@ -29,19 +30,16 @@ from .queue import (
     Embed,
     EmbeddingStream,
     EndReasoning,
-    EraseSlot,
     Loaded,
     Message,
-    RestoreSlot,
     ResultStream,
-    SaveSlot,
-    SlotAction,
     Stop,
     TaskQueue,
 )
-from .candidates import NO_TOKEN
 from .schedule import Pace, PromptPart, Rotation, WaitingPrompt, plan_prompts
 from .slot import Slot
+from .slot_actions import SlotActions
+from .suspects import Suspects
 from .task import (
     EngineSnapshot,
     EngineStats,
@@ -111,11 +109,11 @@ class ServerContext:
         self._on_rebuild = on_rebuild
         self._slots = [Slot(id_slot, config.n_ctx_slot) for id_slot in range(config.n_slots)]
         self._running: dict[ResultStream, Slot] = {}
-        self._suspects: dict[Slot, int] = {}  # after a failed decode: who may be to blame, and how far each had come
+        self._suspects = Suspects()
         self._inbox: deque[Message] = deque()
-        self._actions: list[Ask] = []  # on slots that are busy
         self._deliveries: list[Delivery] = []
         self._placement = Placement(decoder, cache, self._slots, config.checkpoint_min_step)
+        self._actions = SlotActions(queue, cache, self._slots)
         self._rows = BatchWriter(decoder.batch, self._slots)
         self._pace = Pace(config.target_step_ms, decoder.n_batch, decoder.n_ubatch)
         self._rotation = Rotation()
@@ -142,10 +140,10 @@ class ServerContext:
     # --- the thread
 
     def _run(self, warmup: bool) -> None:
-        if warmup:
-            self._warm_up()
         n_failed = 0
         try:
+            if warmup:
+                self._warm_up()
             while not self._closing:
                 try:
                     self.step()
@@ -157,6 +155,8 @@ class ServerContext:
                     if n_failed == MAX_FAILED_STEPS:
                         self._give_up(EngineError(f"the engine has stopped after repeated failures, the last: {error}"))
         finally:
+            if not self._closing:
+                self._give_up(EngineError("the engine has stopped unexpectedly"))
             self._end()
 
     def _warm_up(self) -> None:
@@ -169,7 +169,7 @@ class ServerContext:
             self._decoder.remove(0, 0)
             if self._embedding is not None:
                 self._embedding.warm_up()
-        except BatchError as error:
+        except (BatchError, EngineError) as error:
             self._give_up(EngineError(f"the model cannot be computed: {error}"))
 
     def _give_up(self, error: EngineError) -> None:
@@ -181,8 +181,7 @@ class ServerContext:
     def step(self) -> None:
         """Take what has come in, then plan, decode and apply once. Blocks while there is nothing to do."""
         self._receive()
-        for slot in self._placement.place_waiting(self._running.values()):
-            self._note_use(slot)
+        self._place_waiting()
         generating, parts = self._plan()
         if (generating or parts) and self._decode(generating, parts):
             self._apply(generating, parts)
@@ -208,12 +207,15 @@ class ServerContext:
         if self._embedding is not None:
             self._deliveries += self._embedding.fail_all(stopping)
         self._deliver()
-        asks = [message for message in self._inbox if isinstance(message, Ask)]
         for message in self._inbox:
-            if isinstance(message, EndReasoning):
-                self._queue.answer(message, False)
-        for ask in (*asks, *self._actions):
-            self._queue.answer(ask, stopping if ask.action is not None else self._snapshot())
+            match message:
+                case Ask(_, None):
+                    self._queue.answer(message, self._snapshot())
+                case Ask():
+                    self._queue.answer(message, stopping)
+                case EndReasoning():
+                    self._queue.answer(message, False)
+        self._actions.end(stopping)
         for slot in list(self._running.values()):
             self._release(slot)
         if self._store.has_disk and not self._gave_up:
@@ -228,7 +230,9 @@ class ServerContext:
     # --- what comes in
 
     def _receive(self) -> None:
-        self._inbox += self._queue.receive(block=not self._inbox and not self._has_work())
+        if not self._inbox:
+            free = {slot.id for slot in self._slots if slot.is_idle}
+            self._inbox += self._queue.receive(block=not self._has_work(), free_slots=free)
         while self._inbox:  # one by one: should one fail, those behind it are still there
             message = self._inbox.popleft()
             match message:
@@ -240,8 +244,10 @@ class ServerContext:
                     self._embedding.submit(stream)
                 case Stop(stream, n_tokens):
                     self._stop(stream, n_tokens)
+                case Ask(_, None):
+                    self._queue.answer(message, self._snapshot())
                 case Ask():
-                    self._answer(message)
+                    self._actions.add(message)
                 case EndReasoning():
                     self._queue.answer(message, self._end_reasoning(message.stream))
                 case Loaded():
@@ -249,7 +255,7 @@ class ServerContext:
                 case Close():
                     self._closing = True
         if not self._closing:
-            self._act_on_idle()
+            self._actions.act()
             self._launch_waiting()
 
     def _has_work(self) -> bool:
@@ -297,6 +303,15 @@ class ServerContext:
         self._running[stream] = slot
         self._count(n_tasks=1)
 
+    def _place_waiting(self) -> None:
+        placed = self._placement.place_waiting(self._running.values())
+        for slot in placed.begun:
+            use = slot.use
+            self._count(n_cached_resident=use.resident, n_cached_ram=use.ram, n_cached_disk=use.disk)
+            self._misses[use.miss] += 1
+        for slot, error in placed.failed:
+            self._fail(slot, error)
+
     # --- plan
 
     def _plan(self) -> tuple[list[Slot], list[PromptPart]]:
@@ -338,7 +353,6 @@ class ServerContext:
         if len(active) < 2:
             return False
         self._placement.preempt(max(active, key=lambda slot: slot.rank))
-        self._count(n_preempted=1)
         return True
 
     def _prompt_budget(self, n_generating: int, n_left: int) -> int:
@@ -372,10 +386,9 @@ class ServerContext:
                 self._fail(in_batch[0], EngineError(str(error)))
             return
         log.error("decode failed: %s", error)
-        if len(in_batch) == 1:
-            self._fail(in_batch[0], EngineError(str(error)))
-        else:
-            self._suspects |= {slot: slot.n_past for slot in in_batch}
+        culprit = self._suspects.blame(in_batch)
+        if culprit is not None:
+            self._fail(culprit, EngineError(str(error)))
         if error.fatal:
             self._rebuild()
 
@@ -402,7 +415,7 @@ class ServerContext:
             self._advance(slot, 1)
         n_prompt = sum(part.n_take for part in parts)
         if parts:
-            self._age_prompts(n_prompt)
+            self._age_prompts(n_prompt, parts)
         for part in parts:
             self._advance_prompt(self._slots[part.id_slot], part.n_take)
         completed = [self._slots[part.id_slot] for part in parts if part.is_last]
@@ -417,12 +430,10 @@ class ServerContext:
     def _advance(self, slot: Slot, n: int) -> None:
         assert slot.sequence is not None
         self._cache.grow(slot.sequence, n)
-        if self._suspects and slot.n_past > self._suspects.get(slot, slot.n_past):
-            del self._suspects[slot]
+        self._suspects.acquit(slot)
 
     def _advance_prompt(self, slot: Slot, n: int) -> None:
         self._advance(slot, n)
-        slot.n_passed -= n
         if slot.marks and slot.marks[0] == slot.n_past and slot.sequence is not None:
             slot.marks.pop(0)
             self._cache.checkpoint(slot.sequence)
@@ -430,10 +441,12 @@ class ServerContext:
             ms = 1e3 * (time.perf_counter() - slot.clock.launched)
             self._send(slot, PromptProgress(slot.n_prompt, slot.use.n_cached, min(slot.n_past, slot.n_prompt), ms))
 
-    def _age_prompts(self, n_computed: int) -> None:
+    def _age_prompts(self, n_prompt: int, parts: Sequence[PromptPart]) -> None:
+        """Let prompts that wait note what others were given in their stead."""
+        own = {part.id_slot: part.n_take for part in parts}
         for slot in self._running.values():
             if slot.state is SlotState.PROMPT:
-                slot.n_passed += n_computed
+                slot.n_passed += n_prompt - own.get(slot.id, 0)
 
     def _sample(self, slots: Sequence[Slot]) -> None:
         logits = self._decoder.logits(len(slots))
@@ -467,7 +480,10 @@ class ServerContext:
         n_keep = min((slot.n_prompt if task.n_keep < 0 else task.n_keep) + self._n_bos, slot.n_ctx - 4)
         n_left = slot.n_past - n_keep
         n_discard = max(1, min(task.n_discard or n_left // 2, n_left - 1))
-        is_shifted = self._cache.discard(slot.sequence, n_keep, n_discard)
+        try:
+            is_shifted = self._cache.discard(slot.sequence, n_keep, n_discard)
+        except EngineError:  # no memory for a copy of what is shared
+            is_shifted = False
         slot.discard(n_keep, n_discard)
         if not is_shifted:
             self._cache.forget(slot.sequence)
@@ -527,13 +543,12 @@ class ServerContext:
     def _release(self, slot: Slot) -> None:
         assert slot.stream is not None
         del self._running[slot.stream]
-        self._suspects.pop(slot, None)
+        self._suspects.drop(slot)
         self._placement.is_short = False
-        if slot.sequence is not None:
-            self._cache.release(slot.sequence)
-            if slot.is_truncated:  # its memory has seen more than its tokens tell
-                self._cache.forget(slot.sequence)
+        sequence = slot.sequence
         slot.release()
+        if sequence is not None:
+            self._placement.give_back(sequence, is_exact=not slot.is_truncated)
 
     def _deliver(self) -> None:
         if self._deliveries:
@@ -547,18 +562,12 @@ class ServerContext:
         for name, value in values.items():
             self._counts[name] += value
 
-    def _note_use(self, slot: Slot) -> None:
-        """Count what a new task did not have to compute, and why not more."""
-        if slot.n_preempted == 0:
-            use = slot.use
-            self._count(n_cached_resident=use.resident, n_cached_ram=use.ram, n_cached_disk=use.disk)
-            self._misses[use.miss] += 1
-
     def _snapshot(self) -> EngineSnapshot:
         cache, store = self._cache, self._store
         stats = EngineStats(
             **self._counts,  # type: ignore[arg-type]
             misses=tuple(self._misses.items()),
+            n_preempted=self._placement.n_preempted,
             n_evicted=cache.n_evicted,
             n_cells=self._decoder.n_ctx,
             n_cells_used=cache.n_cells_used,
@@ -570,5 +579,10 @@ class ServerContext:
 
 
 def _waiting_prompt(slot: Slot) -> WaitingPrompt:
-    n_to_mark = slot.marks[0] - slot.n_past if slot.marks else None
-    return WaitingPrompt(slot.id, slot.n_left, n_to_mark, slot.n_passed, slot.task.priority)
+    n_past, priority = slot.n_past, slot.task.priority
+    n_to_mark = slot.marks[0] - n_past if slot.marks else None
+    if slot.wanted is None:
+        return WaitingPrompt(slot.id, slot.n_left, slot.n_left, n_to_mark, slot.n_passed, priority)
+    # somebody waits for the beginning of this prompt: it is as urgent and as short as what they wait for
+    n_wanted = min(slot.n_left, slot.wanted.n_tokens - n_past)
+    return WaitingPrompt(slot.id, slot.n_left, n_wanted, n_to_mark, slot.n_passed, min(priority, slot.wanted.priority))

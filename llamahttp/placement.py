@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from .abc import Decoder
 from .cache.resident import NOTHING, Match, ResidentCache
-from .slot import Slot
+from .cache.sequence import Sequence
+from .errors import EngineError
+from .slot import Slot, Wanted
 from .task import Miss, SlotState
 
 log = logging.getLogger(__name__)
@@ -22,6 +24,14 @@ HEADROOM = 64
 
 LAST_TURN = 64
 """A checkpoint this near the end of a prompt makes one at its very end superfluous."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What became of waiting tasks: those that begin now, and those whose memory could not be filled."""
+
+    begun: list[Slot] = field(default_factory=list)
+    failed: list[tuple[Slot, EngineError]] = field(default_factory=list)
 
 
 class Placement:
@@ -34,21 +44,28 @@ class Placement:
         self._checkpoint_min_step = checkpoint_min_step
         self.is_short = False
         """A decode found no cells although there should have been some: nobody joins until a task has ended."""
+        self.n_preempted = 0
 
-    def place_waiting(self, running: Collection[Slot]) -> list[Slot]:
-        """Give waiting tasks their sequences, by rank and as far as there is room. Returns those that got one."""
-        placed: list[Slot] = []
+    def place_waiting(self, running: Collection[Slot]) -> Placed:
+        """Give waiting tasks their sequences, by rank and as far as there is room."""
+        placed = Placed()
+        for slot in running:
+            slot.wanted = None
         waiting = [slot for slot in running if slot.state is SlotState.WAITING]
+        is_reading = False
         for slot in sorted(waiting, key=lambda slot: slot.rank):
             found = self._find(slot)
-            slot.is_loading = found.is_loading
+            slot.is_loading = False
             if found.coming is not None:
-                self._wait_for(found)
-            elif not found.is_loading:
-                if not self._admit(slot, found, [other for other in running if other.is_active]):
-                    break  # what comes later must not slip past it again and again
-                self._place(slot, found)
-                placed.append(slot)
+                self._wait_for(slot, found)
+            elif is_reading and found.pieces:
+                slot.is_loading = True  # one after the other: what was read fills RAM until it is placed
+            elif not self._admit(slot, found, running):
+                break  # what comes later must not slip past it again and again
+            elif not self._cache.load(found):
+                slot.is_loading = is_reading = True
+            else:
+                self._place(slot, found, placed)
         return placed
 
     def _find(self, slot: Slot) -> Match:
@@ -57,30 +74,47 @@ class Placement:
         # the last token is always computed: its logits give the next one
         return self._cache.match(slot.namespace, slot.tokens[: slot.n_tokens - 1])
 
-    def _wait_for(self, found: Match) -> None:
+    def _wait_for(self, slot: Slot, found: Match) -> None:
         """Another slot computes what this one needs; where memory cannot be cut, it has to stop there."""
-        if self._decoder.can_cut or found.coming is None:
-            return
-        other = self._slots[found.coming.id_slot]
-        if found.n_common not in other.marks:
+        assert found.coming is not None
+        other, priority, n_tokens = self._slots[found.coming.id_slot], slot.task.priority, found.n_common
+        if other.wanted is not None:
+            priority, n_tokens = min(priority, other.wanted.priority), min(n_tokens, other.wanted.n_tokens)
+        other.wanted = Wanted(priority, n_tokens)
+        if not self._decoder.can_cut and found.n_common not in other.marks:
             other.marks = sorted({*other.marks, found.n_common})
 
-    def _admit(self, slot: Slot, found: Match, active: Collection[Slot]) -> bool:
-        """Whether the pool of cells has room for a task, and for those that run to go on for a while."""
-        if self.is_short and active:
-            return False
+    def _admit(self, slot: Slot, found: Match, running: Collection[Slot]) -> bool:
+        """Whether the pool of cells has room for a task, and for those that run to go on for a while.
+
+        What is less urgent makes way for it.
+        """
         keep = () if found.source is None else (found.source,)
         n_new = slot.n_tokens - found.n_resident + 1
-        has_room = self._cache.make_room(n_new + sum(_headroom(other) for other in active), keep)
-        return has_room or not active
+        while active := [other for other in running if other.is_active]:
+            n_cells = n_new + sum(_headroom(other) for other in active)
+            if not self.is_short and self._cache.make_room(n_cells, keep):
+                return True
+            last = max(active, key=lambda other: other.rank)
+            if last.task.priority <= slot.task.priority or last.sequence is found.source:
+                return False
+            self.preempt(last)
+        self._cache.make_room(n_new, keep)
+        return True
 
-    def _place(self, slot: Slot, found: Match) -> None:
-        taken = self._cache.take(found, slot.namespace, slot.tokens, slot.n_tokens, slot.id, slot.task.n_cache_reuse)
-        use = replace(taken.use, miss=_miss(slot, found, taken.sequence.n_past))
-        slot.place(taken.sequence, use)
+    def _place(self, slot: Slot, found: Match, placed: Placed) -> None:
+        try:
+            taken = self._cache.take(
+                found, slot.namespace, slot.tokens, slot.n_tokens, slot.id, slot.task.n_cache_reuse
+            )
+        except EngineError as error:
+            placed.failed.append((slot, error))
+            return
+        slot.place(taken.sequence, replace(taken.use, miss=_miss(slot, found, taken.sequence.n_past)))
         slot.marks = self._marks(slot, found)
         if slot.n_preempted == 0:
-            n_cached = use.n_cached
+            placed.begun.append(slot)
+            n_cached = slot.use.n_cached
             log.info("slot %d | task %d | prompt %d tokens, %d cached", slot.id, slot.id_task, slot.n_prompt, n_cached)
         else:
             log.info("slot %d | task %d | resumed, %d tokens to compute", slot.id, slot.id_task, slot.n_left)
@@ -97,13 +131,23 @@ class Placement:
         return sorted(mark for mark in marks if slot.n_past < mark <= last)
 
     def preempt(self, slot: Slot) -> None:
-        """Take a task's place in memory from it; it goes on when there is room again."""
+        """Take a task's place in memory from it; it goes on when there is room again.
+
+        What it had is cached like that of a task that has ended, and perhaps still there then.
+        """
         log.info("slot %d | task %d | preempted at %d tokens", slot.id, slot.id_task, slot.n_past)
         sequence = slot.sequence
         slot.preempt()
+        self.n_preempted += 1
         if sequence is not None:
+            self.give_back(sequence, is_exact=not slot.is_truncated)
+
+    def give_back(self, sequence: Sequence, *, is_exact: bool) -> None:
+        """A slot needs its sequence no more. Where the context was shifted, memory has seen more than its tokens tell,
+        so that nobody may go on from it."""
+        if is_exact:
             self._cache.release(sequence)
-            self._cache.save(sequence)
+        else:
             self._cache.forget(sequence)
 
 

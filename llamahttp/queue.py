@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -37,6 +38,12 @@ ResultT = TypeVar("ResultT", bound=Result)
 StreamT = TypeVar("StreamT", bound="Stream[Any, Any]")
 
 Delivery = tuple["Stream[Any, Any]", Result]
+
+MOST_UNREAD = 1 << 16
+"""Results of one task that wait to be read, before nobody is believed to read them."""
+
+MOST_WAIT = 600
+"""Seconds that a client is told to stay away at most."""
 
 SMOOTHING = 0.1
 """Weight of the last interval between two tasks taken, in their mean."""
@@ -96,6 +103,11 @@ class Ask:
     reply: asyncio.Future[Any]
     action: SlotAction | None = None
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Nobody waits for the answer any more."""
+        return self.reply.done()
+
 
 @dataclass(frozen=True, slots=True)
 class EndReasoning:
@@ -131,6 +143,7 @@ class Stream(Generic[TaskT, ResultT]):
         self._queue = queue
         self._results: deque[Result] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
         self._ended = False
 
     async def __aenter__(self: StreamT) -> StreamT:
@@ -148,9 +161,19 @@ class Stream(Generic[TaskT, ResultT]):
 
     def close(self) -> None:
         """Cancel the task unless it has ended. Safe twice."""
+        self._stop_expiry()
         if not self._ended:
             self._ended = True
             self._queue.cancel(self)
+
+    def expire_after(self, seconds: float, expire: Callable[[], None]) -> None:
+        """Call `expire` unless a result comes before."""
+        self._expiry = asyncio.get_running_loop().call_later(seconds, expire)
+
+    def _stop_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
 
     def __aiter__(self: StreamT) -> StreamT:
         return self
@@ -172,6 +195,10 @@ class Stream(Generic[TaskT, ResultT]):
     def _push(self, result: Result) -> None:
         if self._ended:
             return
+        self._stop_expiry()
+        if len(self._results) >= MOST_UNREAD:
+            result = Failure(Unavailable(f"{MOST_UNREAD} results were not read"))
+            self._queue.cancel(self)
         self._results.append(result)
         self._ended = isinstance(result, Finished | Failure) or (isinstance(result, Embedded) and result.is_last)
         if self._waiter is not None and not self._waiter.done():
@@ -207,7 +234,7 @@ class TaskQueue:
         self._embedding: set[EmbeddingStream] = set()  # without their end yet
         self._condition = threading.Condition(threading.Lock())
         self._waiting: list[ResultStream] = []  # by priority, then by age
-        self._last_taken = time.monotonic()
+        self._last_taken: float | None = None  # while others waited on
         self._interval = 1.0  # mean seconds between two tasks taken
         self._messages: list[Message] = []
         self._closed = False
@@ -229,7 +256,7 @@ class TaskQueue:
             bisect.insort(self._waiting, stream, key=_order)
             self._condition.notify()
         if self._timeout > 0:
-            self._loop.call_later(self._timeout, self._expire, stream)
+            stream.expire_after(self._timeout, partial(self._expire, stream))
         return stream
 
     def submit_embedding(self, task: EmbeddingTask) -> EmbeddingStream:
@@ -259,7 +286,7 @@ class TaskQueue:
 
     def _expected_wait(self) -> int:
         """Seconds until what waits now has been taken, at the speed of the last tasks."""
-        return max(1, math.ceil(self._interval * len(self._waiting)))
+        return min(MOST_WAIT, max(1, math.ceil(self._interval * len(self._waiting))))
 
     def cancel(self, stream: Stream[Any, Any]) -> None:
         """Drop a waiting task, or tell the engine to end a running one."""
@@ -313,12 +340,12 @@ class TaskQueue:
     def n_waiting(self) -> int:
         return len(self._waiting)
 
-    def receive(self, *, block: bool) -> list[Message]:
-        """Messages since the last call. `block` waits until there is one, or a task."""
+    def receive(self, *, block: bool, free_slots: Collection[int] = ()) -> list[Message]:
+        """Messages since the last call. `block` waits until there is one, or a task for one of the free slots."""
         if not block and not self._messages:
             return []
         with self._condition:
-            while block and not self._messages and not self._waiting:
+            while block and not self._messages and self._first_for(free_slots) is None:
                 self._condition.wait()
             messages, self._messages = self._messages, []
         return messages
@@ -328,17 +355,24 @@ class TaskQueue:
         if not free_slots or not self._waiting:
             return None
         with self._condition:
-            for stream in self._waiting:
-                if stream.task.id_slot < 0 or stream.task.id_slot in free_slots:
-                    self._waiting.remove(stream)
-                    self._learn_interval()
-                    return stream
-        return None
+            stream = self._first_for(free_slots)
+            if stream is not None:
+                self._waiting.remove(stream)
+                self._learn_interval()
+        return stream
+
+    def _first_for(self, free_slots: Collection[int]) -> ResultStream | None:
+        if not free_slots:
+            return None
+        fitting = (stream for stream in self._waiting if stream.task.id_slot < 0 or stream.task.id_slot in free_slots)
+        return next(fitting, None)
 
     def _learn_interval(self) -> None:
+        """A task was taken. How long that took tells something only while others wait."""
         now = time.monotonic()
-        self._interval += SMOOTHING * (now - self._last_taken - self._interval)
-        self._last_taken = now
+        if self._last_taken is not None:
+            self._interval += SMOOTHING * (now - self._last_taken - self._interval)
+        self._last_taken = now if self._waiting else None
 
     def drain(self) -> list[ResultStream]:
         """Take every task that still waits."""

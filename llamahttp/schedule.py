@@ -14,11 +14,8 @@ SMOOTHING = 0.2
 GROWTH, SHRINK = 1.2, 0.7
 """By how much a step may take more, or less, than the one before: one that was disturbed shall not decide."""
 
-FEW = 32
-"""Prompt tokens that make a step hardly longer."""
-
-MIN_PART = 8
-"""Prompt tokens that a step takes however slow the machine is, so that prompts come to an end."""
+FEW = 16
+"""Prompt tokens that make a step hardly longer, and that it takes however slow the machine is."""
 
 GENERATION_SHARE = 3
 """Where a step without any prompt already takes long, one with prompts takes at most so many times as long."""
@@ -30,6 +27,8 @@ class WaitingPrompt:
 
     id_slot: int
     n_left: int
+    n_wanted: int
+    """Tokens until it is complete, or until what others wait for is computed."""
     n_to_mark: int | None = None
     """Tokens until the part must end, if that is earlier: a checkpoint is taken there, or another slot waits for it."""
     n_passed: int = 0
@@ -53,7 +52,7 @@ def plan_prompts(prompts: Sequence[WaitingPrompt], budget: int) -> list[PromptPa
     computed in its stead: once others have been given as many tokens as it has left, it is the next.
     """
     parts = []
-    for prompt in sorted(prompts, key=lambda prompt: (prompt.priority, prompt.n_left - prompt.n_passed)):
+    for prompt in sorted(prompts, key=lambda prompt: (prompt.priority, prompt.n_wanted - prompt.n_passed)):
         n_take = min(prompt.n_left, budget)
         if prompt.n_to_mark is not None:
             n_take = min(n_take, prompt.n_to_mark)
@@ -90,14 +89,16 @@ class Pace:
         """A step with so many generating rows and prompt tokens took `ms`."""
         if n_generating == 0:
             if n_prompt >= self._n_ubatch:
-                self._tokens_per_ms = _mean(self._tokens_per_ms, n_prompt / ms)
+                self._tokens_per_ms = _mean(self._tokens_per_ms, n_prompt / ms, SMOOTHING)
             return
-        if n_prompt <= FEW:
-            self._base_ms = _mean(self._base_ms, ms)
         if n_prompt == 0:
+            self._base_ms = _mean(self._base_ms, ms, SMOOTHING)
+        elif n_prompt <= FEW:  # while prompts wait such steps are rare, and all that tells of a slower machine
+            self._base_ms = _mean(self._base_ms, ms, 0.5)
+        if n_prompt < FEW:
             return
         if ms > self.limit_ms:
-            self._budget = max(MIN_PART, n_prompt * max(SHRINK, self.limit_ms / ms))
+            self._budget = max(FEW, self._budget * max(SHRINK, self.limit_ms / ms))
         elif n_prompt >= 0.9 * self._budget:
             self._budget = min(self._n_batch, n_prompt * min(GROWTH, self.limit_ms / ms))
 
@@ -109,8 +110,8 @@ class Pace:
         return min(self._n_batch - n_generating, int(self._budget))
 
 
-def _mean(mean: float, value: float) -> float:
-    return mean + SMOOTHING * (value - mean) if mean else value
+def _mean(mean: float, value: float, weight: float) -> float:
+    return mean + weight * (value - mean) if mean else value
 
 
 class Rotation:
@@ -119,9 +120,14 @@ class Rotation:
     def __init__(self) -> None:
         self._waiting: list[Hashable] = []  # the one served last is last
 
-    def choose(self, kinds: Collection[KindT]) -> KindT:
+    def next_of(self, kinds: Collection[KindT]) -> KindT:
         """The kind that has waited longest. One that is new, or was away, stands behind all that wait."""
-        order = [kind for known in self._waiting for kind in kinds if kind == known]
-        order += [kind for kind in kinds if kind not in self._waiting]
-        self._waiting = [*order[1:], order[0]]
-        return order[0]
+        self._waiting = [kind for kind in self._waiting if kind in kinds]
+        known = set(self._waiting)
+        self._waiting += [kind for kind in kinds if kind not in known]
+        return next(kind for kind in kinds if kind == self._waiting[0])
+
+    def serve(self, kind: Hashable) -> None:
+        """It was this kind's turn."""
+        self._waiting.remove(kind)
+        self._waiting.append(kind)

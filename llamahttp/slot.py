@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,13 @@ class Clock:
     launched: float
     first_token: float = 0.0
     last_token: float = 0.0
+
+
+class Wanted(NamedTuple):
+    """Others wait for the first `n_tokens` of a prompt; the most urgent of them has `priority`."""
+
+    priority: int
+    n_tokens: int
 
 
 class Slot:
@@ -51,6 +59,7 @@ class Slot:
         self.use = CacheUse()
         self.marks: list[int] = []
         """Positions, ascending, where a part of the prompt has to end."""
+        self.wanted: Wanted | None = None
         self.n_passed = 0
         """Tokens of other prompts that were computed while this one waited for its turn."""
         self.n_preempted = 0

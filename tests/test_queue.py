@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from llamahttp.errors import EngineError, QueueFull, Unavailable
-from llamahttp.queue import Ask, Cancel, Close, ResultStream, Stop, TaskQueue
+from llamahttp.queue import MOST_UNREAD, Ask, Cancel, Close, Loaded, ResultStream, Stop, TaskQueue
 from llamahttp.task import (
     CompletionTask,
     EngineSnapshot,
@@ -216,13 +216,65 @@ async def test_receiving_gives_each_message_once_in_order(queue: TaskQueue) -> N
 
 async def test_an_idle_engine_sleeps_until_a_task_comes(queue: TaskQueue) -> None:
     received: list[object] = []
-    thread = threading.Thread(target=lambda: received.append((queue.receive(block=True), queue.next_task({0}))))
+
+    def engine() -> None:
+        received.append((queue.receive(block=True, free_slots={0}), queue.next_task({0})))
+
+    thread = threading.Thread(target=engine)
     thread.start()
     await asyncio.sleep(0.05)
     assert received == [], "it waits"
     stream = queue.submit(task())
     await asyncio.to_thread(thread.join, 5)
     assert received == [([], stream)]
+
+
+async def test_an_engine_without_a_free_slot_sleeps_although_tasks_wait(queue: TaskQueue) -> None:
+    received: list[object] = []
+    thread = threading.Thread(target=lambda: received.extend(queue.receive(block=True, free_slots={1})))
+    thread.start()
+    queue.submit(task(id_slot=0))
+    await asyncio.sleep(0.05)
+    assert received == []
+    queue.post(Loaded())
+    await asyncio.to_thread(thread.join, 5)
+    assert received == [Loaded()]
+
+
+async def test_an_hour_without_requests_says_nothing_about_the_wait(queue: TaskQueue) -> None:
+    """The mean interval between two tasks taken is learned only while others wait."""
+    queue.submit(task())
+    queue.next_task({0})
+    await asyncio.sleep(0.3)
+    for _ in range(3):
+        queue.submit(task())
+    queue.next_task({0})
+    queue.next_task({0})
+    queue.submit(task())
+    queue.submit(task())
+    with pytest.raises(QueueFull) as caught:
+        queue.submit(task())
+    assert caught.value.retry_after is not None
+    assert caught.value.retry_after <= 3
+
+
+async def test_a_stream_that_has_begun_keeps_no_timer(queue: TaskQueue) -> None:
+    queue = TaskQueue(limit=3, timeout=0.05)
+    stream = queue.submit(task())
+    queue.next_task({0})
+    queue.deliver([(stream, tokens(1)), (stream, FINISHED)])
+    await asyncio.sleep(0.1)
+    assert len(await read(stream)) == 2
+
+
+async def test_results_that_nobody_reads_end_their_task(queue: TaskQueue) -> None:
+    stream = queue.submit(task())
+    queue.next_task({0})
+    queue.deliver([(stream, tokens(1))] * (MOST_UNREAD + 5))
+    await asyncio.sleep(0)
+    assert queue.receive(block=False) == [Cancel(stream)]
+    with pytest.raises(Unavailable, match="were not read"):
+        await read(stream)
 
 
 async def test_an_idle_engine_wakes_for_a_message(queue: TaskQueue) -> None:
@@ -297,7 +349,7 @@ async def test_many_readers_and_one_engine_thread_lose_nothing() -> None:
         running: list[ResultStream] = []
         n_ended = 0
         while n_ended < n_tasks:
-            queue.receive(block=not running)
+            queue.receive(block=not running, free_slots={0})
             while (stream := queue.next_task({0})) is not None:
                 running.append(stream)
             for i in range(n_tokens):
