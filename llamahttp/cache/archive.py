@@ -83,8 +83,10 @@ class Archive:
         return pieces[-1].stop if pieces else 0
 
     def load(self, pieces: Pieces[Piece]) -> bool:
-        """Whether all are in RAM; what is not is being read."""
-        return all([self._store.load(piece.entry) for piece in pieces])
+        """Whether all that still is stored is in RAM; what is not is being read."""
+        for piece in pieces:
+            self._store.load(piece.entry)
+        return not any(piece.entry.is_loading for piece in pieces)
 
     # --- to the store
 

@@ -48,8 +48,6 @@ class Match:
     pieces: tuple[Piece, ...] = ()
     coming: Sequence | None = None
     """A slot's sequence that will share `n_common` tokens once they are computed."""
-    is_loading: bool = False
-    """Some of `pieces` is still on disk, and being read."""
 
     @property
     def n_found(self) -> int:
@@ -141,17 +139,21 @@ class ResidentCache:
     # --- finding
 
     def match(self, namespace: Namespace, tokens: NDArray[np.int32]) -> Match:
-        """What there is of these tokens, in memory or in the store."""
+        """What there is of these tokens, in memory or in the store. Before it is taken: `load`."""
         found = self._match_resident(namespace, tokens)
         if found.coming is not None or self._store.is_off:
             return found
         pieces = self._archive.find(namespace, tokens, found.n_resident)
         if not pieces or pieces[-1].stop < found.n_resident + MIN_SHARED:
             return found
-        is_loading = not self._archive.load(pieces)
         if pieces[0].start == 0:  # a whole state replaces what is resident
             found = Match(n_common=found.n_common)
-        return Match(found.source, found.n_resident, found.n_common, tuple(pieces), None, is_loading)
+        return Match(found.source, found.n_resident, found.n_common, tuple(pieces))
+
+    def load(self, match: Match) -> bool:
+        """Read from disk what `match` found there, and keep in RAM what it found in the store. True: `take` it now.
+        False: it is being read, and `Store.on_loaded` will be called; then match anew."""
+        return self._archive.load(match.pieces)
 
     def _match_resident(self, namespace: Namespace, tokens: NDArray[np.int32]) -> Match:
         index = self._indexes.get(namespace)

@@ -41,7 +41,7 @@ class Store:
     """Keeps what was used last. RAM holds at most `ram_limit` bytes, except that
 
     - with a disk, up to `staged` bytes wait in RAM to be written, even if the RAM tier is off;
-    - what is read from disk for a slot stays until it is used, or for WANTED_S: at most what slots wait for.
+    - what is read from disk for a slot stays until it is used, or for WANTED_S; slots wait for it one by one.
     """
 
     def __init__(
