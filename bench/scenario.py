@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-Dialect = Literal["native", "chat"]
+Dialect = Literal["native", "chat", "embedding"]
 Sampling = Literal["greedy", "default"]
 
-PATHS: dict[Dialect, str] = {"native": "/completion", "chat": "/v1/chat/completions"}
+PATHS: dict[Dialect, str] = {"native": "/completion", "chat": "/v1/chat/completions", "embedding": "/v1/embeddings"}
 
 
 @dataclass(frozen=True, slots=True)
