@@ -120,7 +120,7 @@ class Judge:
             n_ctx=2048,
             n_seq_max=1,
             n_batch=2048,
-            n_ubatch=64,
+            n_ubatch=2048,
             n_threads=1,
             n_threads_batch=1,
             kv_unified=True,

@@ -26,6 +26,8 @@ from .conversations import Answer, Judge, Memory, Prompt, Turn, ask, cancel_afte
 
 N_CONVERSATIONS = 16
 SECONDS = 1.2
+SMALL: dict[str, Any] = {"n_ctx": 2048, "n_parallel": 8, "n_batch": 64, "n_ubatch": 32, "target_step_ms": 1.0}
+"""Prompts take several steps, and wait for one another."""
 ENOUGH = 20
 """Answers that even a machine with other work gives in that time."""
 
@@ -50,14 +52,14 @@ async def converse(load: Load, i: int) -> None:
     chance, history = random.Random(i), opening(i)
     owner: dict[str, Any] = {"salt": f"tenant {i % 3}", "adapters": adapters(load, i)}
     while load.goes_on:
-        if len(history) > load.engine.n_ctx_slot // 2:
+        if len(history) > load.engine.n_ctx_slot // 2 or chance.random() < 0.1:
             history = opening(i)
         turn = Turn(history, words(chance.randint(1, 50), seed=chance.randrange(10**6)))
         options = owner | {"turns": turn.turns, "priority": chance.choice((0, 0, 0, 1))}
         if chance.random() < 0.2:
             options["id_slot"] = chance.randrange(load.engine.n_slots)
-        if chance.random() < 0.2:
-            await cancel_after(load.engine, turn.prompt, chance.choice((0, 0.002, 0.01, 0.03)), **options)
+        if chance.random() < 0.4:
+            await cancel_after(load.engine, turn.prompt, chance.choice((0.002, 0.01, 0.03)), **options)
             continue
         n_predict, n_answers = chance.choice((1, 4, 10, 30)), chance.choice((1, 1, 1, 3))
         asked = (ask(load.engine, turn.prompt, n_predict, **options) for _ in range(n_answers))
@@ -99,7 +101,7 @@ async def run(engine: Engine, folder: Path, loras: int = 0) -> Load:
 
 
 async def test_no_conversation_sees_another(memory: Memory, tmp_path: Path) -> None:
-    async with await memory.open(n_ctx=1024, cache_ram=1, cache_disk=tmp_path, target_step_ms=2.0) as engine:
+    async with await memory.open(**SMALL, cache_ram=1, cache_disk=tmp_path) as engine:
         load = await run(engine, tmp_path)
         stats = (await engine.snapshot()).stats
     memory.judge.check(*load.answers)
@@ -112,7 +114,7 @@ async def test_no_conversation_sees_another(memory: Memory, tmp_path: Path) -> N
 @pytest.mark.parametrize("memory", ["dense", "dense-separate"], indirect=True)
 async def test_no_conversation_sees_another_with_adapters(memory: Memory, tmp_path: Path) -> None:
     loras = ((models.write_lora(tmp_path / "lora.gguf", scale=0.3), 1.0),)
-    async with await memory.open(n_ctx=1024, cache_ram=1, loras=loras) as engine:
+    async with await memory.open(**SMALL, cache_ram=1, loras=loras) as engine:
         load = await run(engine, tmp_path, loras=1)
     with Judge(memory.judge.model, loras) as judge:
         judge.check(*load.answers)

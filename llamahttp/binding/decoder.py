@@ -128,6 +128,10 @@ class LlamaDecoder:
         self.n_ctx_seq: int = lib.llama_n_ctx_seq(handle)
         self.n_batch: int = lib.llama_n_batch(handle)
         self.n_ubatch: int = lib.llama_n_ubatch(handle)
+        if self._model.n_swa:
+            # For several physical batches at once libllama looks for cells in advance, and what that drops from the
+            # windows it does not put back: the first of them would see windows with holes.
+            self.n_batch = min(self.n_batch, self.n_ubatch)
         self.n_seq_max: int = lib.llama_n_seq_max(handle)
         self._n_vocab = self._model.info.n_vocab
         self.kv_unified = self._config.kv_unified

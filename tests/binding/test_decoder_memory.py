@@ -15,7 +15,7 @@ from llamahttp.binding.decoder import DecoderConfig, LlamaDecoder
 from llamahttp.binding.model import LlamaModel
 
 from .. import models
-from .steps import CONFIG, SEPARATE, WINDOWED, MakeDecoder, assert_same, greedy, prefill, text
+from .steps import CONFIG, SEPARATE, WINDOWED, MakeDecoder, assert_same, fill, greedy, prefill, text
 
 KINDS: dict[str, tuple[str, DecoderConfig]] = {
     "dense": ("llama", CONFIG),
@@ -99,6 +99,20 @@ def test_more_sequences_than_rows_of_a_batch(llama: LlamaModel, make_decoder: Ma
     decoder = make_decoder(llama, replace(CONFIG, n_seq_max=13, n_batch=4, n_ubatch=4))
     assert decoder.n_seq_max == 13
     assert_goes_on(decoder, 12, text(0), text(30), make_decoder(llama))
+
+
+@of_kinds("window", "window-separate", "window-full")
+def test_prompts_side_by_side_see_whole_windows(open_decoder: OpenDecoder) -> None:
+    """In a batch of several physical ones libllama drops cells of windows that the first of them still looks at."""
+    decoder, fresh = open_decoder(), open_decoder()
+    assert decoder.n_batch == decoder.n_ubatch
+    half = decoder.n_batch // 2
+    for start in range(0, 450, half):
+        rows = fill(decoder, 0, text(480, 1)[start : start + half], start, 0, output=False)
+        decoder.decode(fill(decoder, rows, text(480, 2)[start : start + half], start, 1, output=False))
+    n = start + half
+    for id_seq in (0, 1):
+        assert_goes_on(decoder, id_seq, text(480, 1 + id_seq)[:n], text(20, 3), fresh)
 
 
 # --- cutting
