@@ -23,7 +23,7 @@ TURNS: tuple[tuple[Callable[[Draw], Turn], float], ...] = (
     (recall.reading_turn, 6),
     (shapes.json_turn, 14),
     (stories.story_turn, 2),
-    (stories.list_turn, 6),
+    (stories.list_turn, 8),
     (stories.count_turn, 6),
     (stories.recital_turn, 1),
     (code.code_turn, 1.5),
@@ -51,7 +51,7 @@ def _system(draw: Draw) -> str | None:
 
 
 def _finish(draw: Draw, dialogue: Dialogue) -> Dialogue:
-    dialogue.thinking = draw.chance(0.3)
+    dialogue.thinking = draw.chance(0.4)
     return dialogue
 
 
@@ -139,11 +139,11 @@ def calling(draw: Draw) -> Dialogue:
 SHARES: tuple[tuple[Callable[[Draw], Sample], float], ...] = (
     (chat, 34),
     (remembering, 18),
-    (remembering_far, 2),
+    (remembering_far, 14),
     (told_by_system, 5),
     (extracting, 5),
     (calling, 12),
-    (code.infill_sample, 10),
+    (code.infill_sample, 16),
     (code.plain_sample, 1),
 )
 
