@@ -169,7 +169,7 @@ class ServerContext:
             self._decoder.remove(0, 0)
             if self._embedding is not None:
                 self._embedding.warm_up()
-        except (BatchError, EngineError) as error:
+        except Exception as error:  # as in the loop that follows
             self._give_up(EngineError(f"the model cannot be computed: {error}"))
 
     def _give_up(self, error: EngineError) -> None:

@@ -115,6 +115,8 @@ class FakeDecoder:
         """Say EOS once a sequence has this many tokens."""
         self.adapters: list[tuple[tuple[int, float], ...]] = []
         """What `set_adapters` was called with."""
+        self.copy_error: Exception | None = None
+        """Raised by `copy`."""
         self.restores = True
         """Whether there is ever room for a saved state."""
         self.n_rebuilt = 0
@@ -180,6 +182,8 @@ class FakeDecoder:
         return 0 if self.can_cut else self.states[id_seq]
 
     def copy(self, source: int, target: int) -> None:
+        if self.copy_error is not None:
+            raise self.copy_error
         cells = self.cells[source]
         self.cells[target] = list(cells) if self.kv_unified else [list(cell) for cell in cells]
         self.states[target] = self.states[source]

@@ -878,3 +878,98 @@ async def test_no_token_ever_belongs_to_another_conversation(seed: int, kind: st
         stats = (await engine.snapshot()).stats
         if kind == "unified":
             assert stats.n_cells_used == decoder.n_used
+
+
+# --- one for the others
+
+
+async def test_what_an_urgent_task_waits_for_is_as_urgent(engine: Engine, decoder: FakeDecoder) -> None:
+    """Its prefix is computed by a task that nobody is in a hurry for, behind prompts that are in the way."""
+    decoder.step_seconds = 0.002
+    shared = "a beginning that the urgent one shares with the lazy one. " * 8
+    lazy = engine.submit(CompletionTask(prompt(shared + "lazy" * 300), n_predict=1, priority=5))
+    others = [engine.submit(CompletionTask(prompt(f"{i}" * 1200), n_predict=1)) for i in range(2)]
+    await collect(engine, CompletionTask(prompt(shared + "urgent"), n_predict=2, priority=-5))
+    assert not any(other.has_ended for other in others), "it went first, with what it needed"
+    for stream in (lazy, *others):
+        stream.close()
+
+
+async def test_an_urgent_task_takes_the_cells_of_one_that_is_not() -> None:
+    async with fake_engine(FakeDecoder(n_ctx=300)) as engine:
+        lazy = asyncio.create_task(collect(engine, CompletionTask(prompt("l" * 150), n_predict=100, priority=1)))
+        await until_generating(engine, 1)
+        tokens, _ = await collect(engine, CompletionTask(prompt("u" * 120), n_predict=5, priority=-1))
+        assert tokens == continuation(prompt("u" * 120), 5)
+        assert not lazy.done()
+        assert (await lazy)[0] == continuation(prompt("l" * 150), 100)
+
+
+async def test_a_copy_that_fails_costs_its_own_task_only(engine: Engine, decoder: FakeDecoder) -> None:
+    shared = "what both of them begin with, at some length. " * 2
+    running = asyncio.create_task(collect(engine, CompletionTask(prompt(shared + "one"), n_predict=200)))
+    await until_generating(engine, 1)
+    decoder.copy_error = EngineError("no memory for a copy")
+    with pytest.raises(EngineError, match="no memory for a copy"):
+        await collect(engine, CompletionTask(prompt(shared + "two"), n_predict=3))
+    decoder.copy_error = None
+    tokens, _ = await collect(engine, CompletionTask(prompt(shared + "two"), n_predict=3))
+    assert tokens == continuation(prompt(shared + "two"), 3)
+    assert (await running)[0] == continuation(prompt(shared + "one"), 200)
+
+
+async def test_what_was_shifted_is_never_stored_not_even_when_preempted() -> None:
+    """Its memory has seen tokens that its text does not tell of any more."""
+    decoder = FakeDecoder(n_ctx=160, n_slots=2, n_spare=3)
+    async with fake_engine(decoder, cache_ram=64, context_shift=True, n_ctx_slot=96) as engine:
+        shifted = asyncio.create_task(collect(engine, CompletionTask(prompt("s" * 80), n_predict=200, priority=1)))
+        await until_generating(engine, 1)
+        for i in range(4):
+            await collect(engine, CompletionTask(prompt(f"{i}" * 90), n_predict=4, priority=-1))
+        tokens, end = await shifted
+        assert end.is_truncated
+        assert len(tokens) == 200
+        again, _ = await collect(engine, CompletionTask(prompt("s" * 80), n_predict=10))
+        assert again == continuation(prompt("s" * 80), 10)
+
+
+async def test_among_many_the_culprit_is_found_by_halves() -> None:
+    decoder = FakeDecoder(n_slots=16)
+    async with fake_engine(decoder) as engine:
+        prompts = [prompt(f"{i:02} is not to blame") for i in range(15)]
+        good = [asyncio.create_task(collect(engine, CompletionTask(p, n_predict=40))) for p in prompts]
+        await until_generating(engine, 15)
+        decoder.poison = ord("!")
+        with pytest.raises(EngineError, match="Compute error"):
+            await collect(engine, CompletionTask(prompt("poison!"), n_predict=3))
+        assert [(await task)[0] for task in good] == [continuation(p, 40) for p in prompts]
+        assert decoder.n_rebuilt <= 6
+
+
+async def test_slot_actions_that_pile_up_are_refused_and_the_abandoned_are_dropped(
+    engine: Engine, tmp_path: Path
+) -> None:
+    async with engine.submit(CompletionTask(prompt("endless"), id_slot=0)):
+        await until_generating(engine, 1)
+        waiting = [asyncio.create_task(engine.erase_slot(0)) for _ in range(4)]
+        await asyncio.sleep(0.02)
+        with pytest.raises(QueueFull, match="4 actions wait for slot 0 already"):
+            await engine.erase_slot(0)
+        for task in waiting[:3]:
+            task.cancel()
+        await asyncio.sleep(0.02)
+        saving = asyncio.create_task(engine.save_slot(0, tmp_path / "talk"))
+        await asyncio.sleep(0.02)
+        assert not saving.done()
+    assert await waiting[3] >= 7
+    with pytest.raises(InvalidRequest, match="holds nothing"):
+        await saving
+
+
+async def test_an_engine_whose_warm_up_fails_in_any_way_says_so() -> None:
+    decoder = FakeDecoder()
+    decoder.errors = [ZeroDivisionError("a bug")]
+    engine = fake_engine(decoder, warmup=True)
+    with pytest.raises(ModelError):
+        await engine.wait_until_warm()
+    assert decoder.closed
