@@ -16,11 +16,18 @@ BLOCK_DEPTH = 64
 NO_TOKEN = -1
 """LLAMA_TOKEN_NULL: what is sampled from logits that are not numbers."""
 
-LIKELY = 1e-4
-"""Tokens of at least this probability usually have `top_p` together; there are 10,000 at most."""
+LIKELY = (1e-3, 1e-4, 1e-5, 1e-6)
+"""Tokens of at least one of these probabilities have `top_p` together, unless hardly any is likelier than others."""
 
-MAX_NUCLEUS = 8192
-"""Above this, sorting the candidates here costs more than libllama's bucket sort of all."""
+MAX_NUCLEUS = 16384
+"""Above this, the candidates here cost about as much as libllama's sort of all."""
+
+SUM_ERROR = 6e-8
+"""libllama adds float32 after float32: each addition may be wrong by this part of the sum, and always in the same
+direction where many small ones are lost. With 128k tokens of a language model it is off by 0.0003, not at random."""
+
+NUCLEUS_ERROR = 1e-6
+"""Of cumulated probabilities after the same float32 additions as libllama's: only the exponentials differ."""
 
 LEAST_MIN_P = 1e-20
 """Below this a `min_p` cuts nothing that counts."""
@@ -110,6 +117,16 @@ class Scratch:
         return float(largest)
 
 
+def by_logit(
+    row: NDArray[np.float32], banned: NDArray[np.int32], scratch: Scratch
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """All tokens, best first, with their logits; those `banned` are last."""
+    logits = np.negative(row, out=scratch.scaled)
+    logits[banned] = np.inf
+    tokens = np.argsort(logits).astype(np.int32)
+    return tokens, -logits[tokens]
+
+
 def at_least(
     row: NDArray[np.float32], changed: NDArray[np.int32], distance: float, scratch: Scratch
 ) -> NDArray[np.int32]:
@@ -139,48 +156,42 @@ def nucleus(
     Two that are no tokens stand behind them: an unlikely one, at which `min_p` ends, and one with the weight of all
     others, so that libllama's softmax over these few gives what it gives over all. Neither survives `top_p` or `min_p`.
 
-    None if the cut is within the error of libllama's sums, or if the tokens are too many.
+    None if the cut is within the error of what is computed here, or if the tokens are too many. libllama's sum over all
+    is repeated addition by addition, but not where all that `min_p` leaves is less than `top_p` by any sum.
     """
     largest = scratch.weigh(row, banned, temperatures)
     if not math.isfinite(largest):
         return None
     weights = scratch.weights
-    total = float(weights.sum())
-    margin = _sum_error(weights, total)
-    tokens = _nucleus_tokens(weights, total, top_p + margin, min_p)
+    tokens = _nucleus_tokens(weights, top_p, min_p)
     if tokens is None:
         return None
-    tokens = tokens[np.argsort(-row[tokens], kind="stable")]
-    parts = weights[tokens].astype(np.float64).cumsum() / total
-    if bool((np.abs(parts - top_p) <= margin).any()):
-        return None
-    rest = max(1.0 - float(parts[-1]), 1e-30) * total
+    tokens = tokens[np.argsort(-row[tokens])]
+    few = weights[tokens]
+    total = float(weights.sum())
+    if min_p < LEAST_MIN_P or float(few.sum()) > (top_p - SUM_ERROR * len(weights)) * total:
+        total = float(np.add.accumulate(weights, out=scratch.scaled)[-1])
+        parts = np.add.accumulate(few / np.float32(total))
+        if bool((np.abs(parts - top_p) <= NUCLEUS_ERROR).any()):
+            return None
+    rest = max(total - float(np.add.accumulate(few)[-1]), 1e-30 * total)
     scale = math.prod(temperatures)
     ends = np.array([(largest - 60) * scale, (largest + math.log(rest)) * scale], np.float32)
     return np.append(tokens, (NO_TOKEN, NO_TOKEN)).astype(np.int32), np.append(row[tokens], ends)
 
 
-def _sum_error(weights: NDArray[np.float32], total: float) -> float:
-    """How far libllama's sum of all weights, one float32 after the other, may be from the exact one, relatively.
-
-    Each weight that is not lost entirely adds a rounding error; they walk at random. Ten standard deviations.
-    """
-    n_added = int(np.count_nonzero(weights > 6e-8 * total))
-    return 2e-6 + 4e-7 * math.sqrt(n_added)
-
-
-def _nucleus_tokens(weights: NDArray[np.float32], total: float, needed: float, min_p: float) -> NDArray[np.intp] | None:
+def _nucleus_tokens(weights: NDArray[np.float32], top_p: float, min_p: float) -> NDArray[np.intp] | None:
+    """The tokens that min_p can leave; without it some that have more than `top_p` together. None if too many."""
     if min_p >= LEAST_MIN_P:
         tokens = np.flatnonzero(weights >= np.float32(0.999 * min_p))
         return tokens if len(tokens) <= MAX_NUCLEUS else None
-    if needed >= 1:
-        return None
-    # all that is lighter than the second of these limits has less than 1 - needed together
-    for limit in (LIKELY, (1 - needed) / len(weights)):
+    total = float(weights.sum())
+    needed = top_p + SUM_ERROR * len(weights)
+    for limit in LIKELY:
         tokens = np.flatnonzero(weights >= np.float32(limit * total))
         if len(tokens) > MAX_NUCLEUS:
             return None
-        if float(weights[tokens].sum(dtype=np.float64)) > needed * total:
+        if float(weights[tokens].sum()) > needed * total:
             return tokens
     return None
 

@@ -62,6 +62,10 @@ SHIFTS_RANKS = frozenset({"typ_p", "xtc", "infill"})
 """Samplers that may remove the largest logit."""
 
 
+SORTS = ("typ_p", "temperature")
+"""Samplers that begin by sorting what is not sorted; the temperature where it is dynamic."""
+
+
 class Tier(enum.Enum):
     """How much of the logits a request needs to see."""
 
@@ -83,9 +87,12 @@ class Plan:
     min_p: float = 0.0
     temperatures: tuple[float, ...] = ()
     """Applied before that cut."""
+    is_sorted: bool = False
+    """FULL: the chain begins by sorting all tokens, which numpy does faster."""
 
 
 FULL = Plan(Tier.FULL)
+SORTED = Plan(Tier.FULL, is_sorted=True)
 
 
 def check(params: SamplingParams, n_vocab: int) -> None:
@@ -157,7 +164,7 @@ def plan(params: SamplingParams, n_vocab: int) -> Plan:
     if is_greedy(params):
         return _candidates_or_full(1, n_vocab) if changes else Plan(Tier.GREEDY)
     if params.mirostat:
-        return FULL
+        return FULL if has_biases else SORTED
     temperatures: tuple[float, ...] = ()
     for i, name in enumerate(names):
         if name == "temperature" and params.dynatemp_range <= 0 and params.temperature > COLDEST:
@@ -175,6 +182,8 @@ def _at_first_cut(
     """The plan for a chain whose first cut is names[0]."""
     if names[0] == "top_k":
         return _candidates_or_full(params.top_k, n_vocab)
+    if names[0] in SORTS:
+        return FULL if changes else SORTED
     if params.min_keep > 1:
         return FULL
     if names[0] == "min_p":

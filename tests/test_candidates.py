@@ -135,11 +135,11 @@ def test_a_nucleus_is_sorted_holds_top_p_and_weighs_as_much_as_all(seed: int, sp
     assert np.all(np.diff(logits[:-2]) <= 0)
     assert probabilities(row, 1.5)[tokens[:-2]].sum() > top_p
     total = np.exp(row.astype(np.float64) / 1.5).sum()
-    assert np.exp(logits.astype(np.float64) / 1.5).sum() == pytest.approx(total, rel=1e-4)
+    assert np.exp(logits.astype(np.float64) / 1.5).sum() == pytest.approx(total, rel=3e-3)
 
 
 def test_a_nucleus_whose_border_is_too_near_to_tell_is_left_to_libllama() -> None:
-    row = np.zeros(4096, np.float32)
+    row = np.full(4096, -90, np.float32)
     row[:3] = 20, 20, 19  # 0.42, 0.42, 0.16
     first = float(probabilities(row, 1.0)[0])
     assert candidates.nucleus(row, NONE, (), first, 0.0, Scratch(4096)) is None
@@ -178,3 +178,11 @@ def test_what_is_no_number_is_left_to_others(value: float) -> None:
     row = np.full(1000, value, np.float32)
     assert candidates.draw(row, NONE, (), 0.5, Scratch(1000)) is None
     assert candidates.nucleus(row, NONE, (), 0.5, 0.0, Scratch(1000)) is None
+
+
+def test_all_tokens_by_logit_with_the_banned_last() -> None:
+    row = np.array([1, 9, -math.inf, 5, 7], np.float32)
+    tokens, logits = candidates.by_logit(row, np.array([1], np.int32), Scratch(5))
+    assert tokens[:3].tolist() == [4, 3, 0]
+    assert set(tokens[3:].tolist()) == {1, 2}
+    assert logits.tolist() == [7, 5, 1, -math.inf, -math.inf]

@@ -74,6 +74,22 @@ def test_the_cheapest_exact_tier_is_taken(params: SamplingParams, expected: Tier
     assert sampling.plan(params, 32_000).tier is expected
 
 
+@pytest.mark.parametrize(
+    ("params", "is_sorted"),
+    [
+        (SamplingParams(mirostat=1), True),
+        (SamplingParams(mirostat=2, logit_bias=((5, 1.0),)), False),
+        (only("typ_p", "temperature", typical_p=0.5), True),
+        (only("penalties", "typ_p", typical_p=0.5, repeat_penalty=1.1), False),
+        (only("temperature", dynatemp_range=0.5), True),
+        (only("xtc", xtc_probability=0.5), False),
+        (SamplingParams(top_n_sigma=1), False),
+    ],
+)
+def test_chains_that_begin_by_sorting_get_what_is_sorted(params: SamplingParams, is_sorted: bool) -> None:
+    assert sampling.plan(params, 32_000) == sampling.Plan(Tier.FULL, is_sorted=is_sorted)
+
+
 @pytest.mark.parametrize("n_vocab", [2, 63, 64, 300])
 def test_a_tiny_vocabulary_is_read_whole(n_vocab: int) -> None:
     assert sampling.plan(SamplingParams(), n_vocab).tier is Tier.FULL

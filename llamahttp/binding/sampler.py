@@ -143,6 +143,8 @@ class LlamaSampler:
                 if token is not None:
                     self._chain.skip(desk.candidates, token)  # in case the next one is the chain's to draw
                     return token
+            case Tier.FULL if plan.is_sorted:
+                return self._select(desk, *candidates.by_logit(row, self._banned, desk.scratch), is_sorted=True)
         return self._select(desk, all_tokens, row)
 
     def _select(
