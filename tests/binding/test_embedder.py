@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,25 @@ def test_a_classifiers_scores(open_embedder: Open, tmp_path: Path) -> None:
     assert scores.sum() == pytest.approx(1, abs=1e-5)
     one.close()
     two.close()
+
+
+def test_adapters_are_applied_with_their_scales(llama: LlamaModel, tmp_path: Path) -> None:
+    adapter = models.write_lora(tmp_path / "lora.gguf")
+    found = []
+    for loras in ((), ((adapter, 0.0),), ((adapter, 1.0),)):
+        embedder = LlamaEmbedder(llama, replace(SIZES, loras=loras), EmbedderConfig(Pooling.MEAN, 512))
+        found.append(embedder.decode([InputPart(0, 0, tokens(20))])[0])
+        embedder.close()
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.allclose(found[0], found[2], atol=0.01)
+
+
+@pytest.mark.parametrize("n_ubatch", [1, 7, 65, 100])
+def test_batches_of_every_size(llama: LlamaModel, n_ubatch: int) -> None:
+    embedder = LlamaEmbedder(llama, replace(SIZES, n_ubatch=n_ubatch), EmbedderConfig(Pooling.MEAN, 512))
+    [rows] = embedder.decode([InputPart(0, 0, tokens(n_ubatch))])
+    assert rows.shape == (n_ubatch, 64)
+    embedder.close()
 
 
 def test_no_room_is_an_error_and_leaves_what_was(open_embedder: Open) -> None:
