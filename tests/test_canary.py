@@ -25,7 +25,7 @@ from . import models
 from .conversations import Answer, Judge, Memory, Prompt, Turn, ask, cancel_after, join, words
 
 N_CONVERSATIONS = 16
-SECONDS = 1.2
+SECONDS = 0.8
 SMALL: dict[str, Any] = {"n_ctx": 2048, "n_parallel": 8, "n_batch": 64, "n_ubatch": 32, "target_step_ms": 1.0}
 """Prompts take several steps, and wait for one another."""
 ENOUGH = 20
