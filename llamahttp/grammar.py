@@ -1,10 +1,11 @@
 """Grammars: compiled once for a text, and then which tokens may come next. Knows nothing of HTTP.
 
 llguidance does the matching, over Lark that `gbnf` makes. Measured at 128k tokens against libllama's own matcher, which
-llama-server uses (bench/NOTES.md): a mask takes 10 us to 2 ms instead of 30 to 60 ms, one token 2 to 10 us; a grammar
+llama-server uses (bench/NOTES.md): a mask takes 0.1 to 2 ms instead of 13 to 60 ms, one token 2 to 50 us; a grammar
 that is ambiguous without end hits a limit and fails its own request, where libllama's stacks double with every
 character until the process is gone; libllama also aborts the process when told a token that does not match. The
-language is the same: the tests compare the masks. JSON Schemas can be compiled to the same objects.
+language is the same: the tests compare the masks. (Only where a token ends inside a character does libllama forbid some
+that it allows whole, and allow bytes that begin none.) JSON Schemas can be compiled to the same objects.
 
 `compile` may run on any thread; a `GrammarState` belongs to one request. The calls into llguidance release the GIL.
 """
@@ -93,7 +94,7 @@ class GrammarCompiler:
         grammar = Grammar(tokens, matcher)
         if not matcher.is_error():
             first = grammar.start()
-            if first.mask().any():
+            if first.can_begin():
                 return grammar
             matcher = first.matcher
         raise GrammarError(f"failed to parse grammar: {_reason(matcher)}")
@@ -122,7 +123,7 @@ class GrammarState:
     @property
     def is_complete(self) -> bool:
         """The text so far is a whole one of the language."""
-        return bool(self.matcher.is_accepting())
+        return bool(self.matcher.is_accepting()) and not self.matcher.is_error()
 
     def allows(self, token: int) -> bool:
         """Whether the text may go on with `token`; an end-of-generation token ends only a whole text."""
@@ -135,9 +136,18 @@ class GrammarState:
         bits, vocab = self._bits, self._vocab
         fill_next_token_bitmask(self.matcher, bits)
         allowed = np.unpackbits(bits.view(np.uint8)[0], count=vocab.n_tokens, bitorder="little").view(np.bool_)
+        if self.matcher.is_error():
+            allowed[:] = False
         allowed[vocab.never_ids] = False
         allowed[vocab.eog_ids] = self.is_complete
         return allowed
+
+    def can_begin(self) -> bool:
+        """Go one token on. False if there is none, or the grammar is too ambiguous for it already."""
+        allowed = np.flatnonzero(self.mask())
+        if len(allowed):
+            self.accept(int(allowed[0]))
+        return len(allowed) > 0 and not self.matcher.is_error()
 
     def accept(self, token: int) -> None:
         """Go on with a token that is allowed."""
