@@ -103,7 +103,7 @@ async def test_a_hostile_grammar_is_refused_while_a_stream_goes_on(start: Start)
     reading = asyncio.create_task(read_stream())
     while not gaps:
         await asyncio.sleep(0.01)
-    for grammar in ("root ::= " + "(" * 50_000, "root ::= " + '("a")?' * 10_000, 'root ::= "' + "a" * 65_000 + '"'):
+    for grammar in ("root ::= " + "(" * 50_000, "root ::= " + '("a")?' * 10_000, "root ::= " + "[ab]{0,2000} " * 4000):
         n_before, began = len(gaps), time.perf_counter()
         await refused(client, grammar=grammar)
         seconds = time.perf_counter() - began
