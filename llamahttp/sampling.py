@@ -62,10 +62,6 @@ SHIFTS_RANKS = frozenset({"typ_p", "xtc", "infill"})
 """Samplers that may remove the largest logit."""
 
 
-SORTS = ("typ_p", "temperature")
-"""Samplers that begin by sorting what is not sorted; the temperature where it is dynamic."""
-
-
 class Tier(enum.Enum):
     """How much of the logits a request needs to see."""
 
@@ -182,7 +178,7 @@ def _at_first_cut(
     """The plan for a chain whose first cut is names[0]."""
     if names[0] == "top_k":
         return _candidates_or_full(params.top_k, n_vocab)
-    if names[0] in SORTS:
+    if names[0] == "typ_p":
         return FULL if changes else SORTED
     if params.min_keep > 1:
         return FULL
