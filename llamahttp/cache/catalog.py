@@ -6,7 +6,7 @@ Engine thread only. Knows nothing of tiers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,11 @@ class Entry:
 
     key: str
     namespace: Namespace
+    parent: str
+    """Key of the entry that it continues, which need not be there; empty if it starts at 0."""
     start: int
     n_tokens: int
+    """Where it ends, counted from 0."""
     checkpoints: tuple[int, ...]
     """Positions, ascending."""
     n_bytes: int
@@ -47,20 +50,18 @@ class Entry:
         return (*self.checkpoints, self.n_tokens)
 
 
-@dataclass(slots=True)
-class _Shelf:
-    """The entries of one namespace."""
-
-    wholes: RadixIndex[Entry] = field(default_factory=RadixIndex)
-    """Those that start at 0."""
-    places: RadixIndex[tuple[Entry, int]] = field(default_factory=RadixIndex)
-    """Every position of every entry, standing for the tokens before it."""
-
-
 class Catalog:
+    """Entries by what they continue, and there by their own tokens, so that long prompts in many blocks cost no more
+    than one comparison of each token.
+
+    That the tokens before an entry are equal is proved by those who follow a prompt from block to block: a key stands
+    for all tokens up to its entry's end (128 bits of BLAKE2b).
+    """
+
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
-        self._shelves: dict[Namespace, _Shelf] = {}
+        self._shelves: dict[tuple[Namespace, str], RadixIndex[tuple[Entry, int]]] = {}
+        """Of each parent every position of what continues it, standing for the tokens between."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -72,69 +73,52 @@ class Catalog:
         return self._entries.get(key)
 
     def add(self, entry: Entry, tokens: NDArray[np.int32]) -> None:
-        """An entry whose key is not there yet, and its tokens [0, n_tokens)."""
-        assert entry.key not in self._entries and len(tokens) == entry.n_tokens
+        """An entry whose key is not there yet, and its tokens [start, n_tokens)."""
+        assert entry.key not in self._entries and len(tokens) == entry.n_tokens - entry.start
         self._entries[entry.key] = entry
-        shelf = self._shelves.setdefault(entry.namespace, _Shelf())
+        shelf = self._shelves.setdefault((entry.namespace, entry.parent), RadixIndex())
         for position in entry.positions:
-            shelf.places.insert((entry, position), tokens[:position])
-        if entry.start == 0:
-            shelf.wholes.insert(entry, tokens)
+            shelf.insert((entry, position), tokens[: position - entry.start])
 
     def remove(self, entry: Entry) -> None:
         """Safe if it is not there."""
         if self._entries.get(entry.key) is not entry:
             return
         del self._entries[entry.key]
-        shelf = self._shelves[entry.namespace]
+        shelf = self._shelves[entry.namespace, entry.parent]
         for position in entry.positions:
-            shelf.places.remove((entry, position))
-        shelf.wholes.remove(entry)
-        if not len(shelf.places):
-            del self._shelves[entry.namespace]
+            shelf.remove((entry, position))
+        if not len(shelf):
+            del self._shelves[entry.namespace, entry.parent]
 
-    def longest(self, namespace: Namespace, tokens: NDArray[np.int32]) -> tuple[Entry, int] | None:
-        """Of the entries that start at 0 one that shares the most tokens, and how many; rather one in RAM."""
-        shelf = self._shelves.get(namespace)
-        n, entries = shelf.wholes.deepest(tokens) if shelf is not None else (0, ())
-        if not entries:
-            return None
-        return max(entries, key=lambda entry: (entry.snapshot is not None, -entry.n_bytes)), n
-
-    def prefixes(self, namespace: Namespace, tokens: NDArray[np.int32]) -> list[tuple[int, Entry]]:
-        """(position, entry) where all tokens of the entry before that position begin `tokens`, deepest first."""
-        shelf = self._shelves.get(namespace)
-        if shelf is None:
-            return []
-        return [(position, entry) for _, (entry, position) in shelf.places.ending(tokens)]
-
-    def deepest(self, namespace: Namespace, tokens: NDArray[np.int32]) -> tuple[int, list[Entry]]:
-        """How many tokens the entries share at most with `tokens`, and those that do; they may start anywhere."""
-        shelf = self._shelves.get(namespace)
-        n, places = shelf.places.deepest(tokens) if shelf is not None else (0, ())
+    def deepest(self, namespace: Namespace, tokens: NDArray[np.int32], parent: str = "") -> tuple[int, list[Entry]]:
+        """How many of `tokens`, which follow `parent`, entries share at most, and those that do."""
+        shelf = self._shelves.get((namespace, parent))
+        n, places = shelf.deepest(tokens) if shelf is not None else (0, ())
         return n, list({entry.key: entry for entry, _ in places}.values())
 
-    def exact(self, namespace: Namespace, tokens: NDArray[np.int32], start: int) -> Entry | None:
-        """The entry for exactly these positions."""
-        longest = next(iter(self.shorter(namespace, tokens, start)), None)
-        return longest if longest is not None and longest.n_tokens == len(tokens) else None
+    def prefixes(self, namespace: Namespace, tokens: NDArray[np.int32], parent: str = "") -> list[tuple[int, Entry]]:
+        """(position, entry), deepest first: the entry's tokens before that position begin `tokens`."""
+        shelf = self._shelves.get((namespace, parent))
+        if shelf is None:
+            return []
+        return [(position, entry) for _, (entry, position) in shelf.ending(tokens)]
 
-    def shorter(self, namespace: Namespace, tokens: NDArray[np.int32], start: int) -> list[Entry]:
-        """Entries from the same start whose tokens are these or begin them, longest first."""
-        prefixes = self.prefixes(namespace, tokens)
-        return [entry for position, entry in prefixes if entry.start == start and entry.n_tokens == position]
+    def shorter(self, namespace: Namespace, tokens: NDArray[np.int32], parent: str = "") -> list[Entry]:
+        """Entries whose tokens are these or begin them, longest first."""
+        prefixes = self.prefixes(namespace, tokens, parent)
+        return [entry for position, entry in prefixes if entry.n_tokens == position]
+
+    def exact(self, namespace: Namespace, tokens: NDArray[np.int32], parent: str = "") -> Entry | None:
+        """The entry for exactly these tokens."""
+        longest = next(iter(self.shorter(namespace, tokens, parent)), None)
+        return longest if longest is not None and longest.n_tokens - longest.start == len(tokens) else None
 
     def chain(self, entry: Entry) -> list[Entry]:
-        """An entry and the ones before it that it builds on, if it does not start at 0. Deepest first."""
-        # entry                   [start ... n_tokens)
-        # before it      [ ... start)
-        # ...  [0 ... )                    there may be gaps, since what is missing can be stored again
-        links, start = [entry], entry.start
-        if start == 0:
-            return links
-        tokens = self._shelves[entry.namespace].places.tokens((entry, entry.n_tokens))
-        for position, other in self.prefixes(entry.namespace, tokens[:start]):
-            if other.start < start and position == other.n_tokens:
-                links.append(other)
-                start = other.start
+        """An entry and those before it that it builds on, as far as they are there without a gap. Deepest first."""
+        links = [entry]
+        parent = self._entries.get(entry.parent)
+        while parent is not None:
+            links.append(parent)
+            parent = self._entries.get(parent.parent)
         return links

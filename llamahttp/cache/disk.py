@@ -30,6 +30,8 @@ STALE_S = 3600.0
 """Age after which an unfinished file is nobody's any more."""
 RESCAN_S = 30.0
 """Age after which the list of files is made anew before a decision on room, for what other processes did."""
+NOTED_S = 60.0
+"""A file's times say at most this often that it is used: chains of hundreds of files are used at once."""
 SPARED, MOST_SPARED = 0.05, 1 << 30
 """Share of the file system that is left free for others, and the most of it in bytes."""
 
@@ -46,7 +48,7 @@ class Written:
 class DiskTier:
     """Files of every model count towards the limit, and go by last use; only those of one's own model are found."""
 
-    def __init__(self, directory: Path, limit: int, *, rescan_s: float = RESCAN_S) -> None:
+    def __init__(self, directory: Path, limit: int, *, rescan_s: float = RESCAN_S, noted_s: float = NOTED_S) -> None:
         """Make the directory if need be. Raises StartupError if it cannot be made or written to."""
         self.directory = directory
         self.limit = limit
@@ -54,6 +56,9 @@ class DiskTier:
         self._fingerprint = ""
         self._tag = ""
         self._rescan_s = rescan_s
+        self._noted_ns = int(noted_s * 1e9)
+        self._used: dict[str, int] = {}  # when this process used a file last, ns
+        self._noted: dict[str, int] = {}  # and when, according to the times that it gave the file
         self._scanned_at = 0.0
         self._last_use = 0
         self._is_troubled = False
@@ -117,15 +122,27 @@ class DiskTier:
         return snapshot
 
     def touch(self, keys: Iterable[str]) -> None:
-        """These were just used, in this order. Other processes, and later ones, see it too."""
+        """These were just used, in this order. Other processes see it later, to within NOTED_S."""
         for key in keys:
             name = self._name(key)
-            if name not in self._files:
-                continue
-            self._files.touch(name)
-            self._last_use = max(time.time_ns(), self._last_use + 1)
-            with contextlib.suppress(OSError):
-                os.utime(self._path(name), ns=(self._last_use, self._last_use))
+            if name in self._files:
+                self._files.touch(name)
+                self._last_use = max(time.time_ns(), self._last_use + 1)
+                self._used[name] = self._last_use
+                if self._last_use - self._noted.get(name, 0) >= self._noted_ns:
+                    self._note_use(name)
+
+    def _note_use(self, name: str) -> None:
+        """Let a file's times tell when it was used last."""
+        self._noted[name] = last_use = self._used[name]
+        with contextlib.suppress(OSError):
+            os.utime(self._path(name), ns=(last_use, last_use))
+
+    def note_uses(self) -> None:
+        """Let the times of all files tell when they were used last, for the next process."""
+        for name, last_use in self._used.items():
+            if last_use != self._noted.get(name):
+                self._note_use(name)
 
     def remove(self, key: str) -> None:
         """Remove a file. Safe if it is gone already."""
@@ -156,7 +173,7 @@ class DiskTier:
             return None
         if header.fingerprint != self._fingerprint:
             return None
-        if snapshot_key(header.namespace, header.tokens, header.start) != key:
+        if snapshot_key(header.namespace, header.tokens, header.start, header.parent) != key:
             log.warning("cache: %s is not what its name says", self._name(key))
             self.remove(key)
             return None
@@ -166,7 +183,8 @@ class DiskTier:
         """Make the list of files anew. Returns the keys of those that are gone."""
         before = self._files
         self._files = ByteLRU(self.limit)
-        for _, name, size in sorted(self._stats(NAME)):
+        found = ((max(used, self._used.get(name, 0)), name, size) for used, name, size in self._stats(NAME))
+        for _, name, size in sorted(found):
             self._files.put(name, size)
         self._scanned_at = time.monotonic()
         missing = (self._key(name) for name in before if name not in self._files)
@@ -217,6 +235,8 @@ class DiskTier:
         if key is not None and name in self._files:
             gone.append(key)
         self._files.drop(name)
+        self._used.pop(name, None)
+        self._noted.pop(name, None)
 
     def _refuse(self, reason: str, gone: list[str]) -> Written:
         level = logging.DEBUG if self._is_troubled else logging.WARNING

@@ -235,6 +235,7 @@ class ResidentCache:
         for piece in match.pieces:
             from_disk = piece.entry.from_disk
             stored[from_disk] += self._bring_back(sequence, piece)
+        self._archive.touch(match.pieces)
         if stored[False] or stored[True]:
             resident = sequence.n_past - stored[False] - stored[True]
         return CacheUse(resident, stored[False], stored[True])
@@ -266,6 +267,7 @@ class ResidentCache:
             self._cells.copy(source.id, target.id)
         target.tokens, target.n_past, target.n_stored = source.tokens, source.n_past, source.n_stored
         target.namespace, target.checkpoints = source.namespace, list(source.checkpoints)
+        target.block_keys = list(source.block_keys)
 
     def _cut(self, sequence: Sequence, n: int) -> None:
         """Take a sequence back to its first `n` tokens, or to as many of them as its memory allows."""
@@ -291,6 +293,7 @@ class ResidentCache:
         """Note that a sequence now ends at `n`."""
         sequence.n_past = n
         sequence.n_stored = min(sequence.n_stored, n // BLOCK * BLOCK)
+        del sequence.block_keys[n // BLOCK :]
         sequence.checkpoints = [checkpoint for checkpoint in sequence.checkpoints if checkpoint.n_tokens <= n]
         if self._cells is not None:
             self._cells.cut(sequence.id, n)

@@ -29,6 +29,8 @@ class Sequence:
         self.namespace = NOWHERE
         self.checkpoints: list[Checkpoint] = []
         self.n_stored = 0
+        self.block_keys: list[str] = []
+        """What the store calls its first blocks, as far as that was asked for."""
         self.is_refused = False
         """The store had no room for more of it."""
         self.is_busy = False

@@ -36,8 +36,9 @@ from ..errors import SnapshotError
 
 MAGIC = b"\x89LHKV\r\n\x1a"
 """Begins every file; mangled by whatever takes the file for text, as PNG's is."""
-FORMAT = 1
-"""To be raised whenever older servers could misread what newer ones write."""
+FORMAT = 2
+"""To be raised whenever older servers could misread what newer ones write. Format 1 had no `parent`, but all tokens
+from 0 on; it can be read where that is the same, which it is for slots."""
 PREAMBLE = struct.Struct("<8sIIQ")
 CHECKSUM = struct.Struct("<I")
 MOST_HEADER = 16 << 20
@@ -67,14 +68,20 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """The memory of positions [start, stop) of a sequence; stop is len(tokens)."""
+    """The memory of positions [start, stop) of a sequence.
+
+    It depends on all tokens before `stop`: those before `start` are those of the snapshot that `parent` names, of the
+    one that this one in turn continues, and so on.
+    """
 
     namespace: Namespace
     tokens: NDArray[np.int32]
-    """All of [0, stop), since the memory of [start, stop) depends on them. Copied, and read-only."""
+    """Those of [start, stop). Copied, and read-only."""
     start: int
     state: bytes
     checkpoints: tuple[Checkpoint, ...] = ()
+    parent: str = ""
+    """Key of the snapshot that ends at `start`; empty at 0."""
 
     def __post_init__(self) -> None:
         tokens = np.array(self.tokens, np.int32)
@@ -83,8 +90,8 @@ class Snapshot:
 
     @property
     def key(self) -> str:
-        """Names what is in it: 32 hexadecimal digits from namespace, start and tokens."""
-        return snapshot_key(self.namespace, self.tokens, self.start)
+        """Names what is in it: 32 hexadecimal digits from namespace, start, tokens and parent."""
+        return snapshot_key(self.namespace, self.tokens, self.start, self.parent)
 
     @property
     def n_bytes(self) -> int:
@@ -104,6 +111,7 @@ class Header:
     state_size: int
     checkpoints: tuple[tuple[int, int], ...]
     """Pairs (n_tokens, bytes of its state)."""
+    parent: str = ""
 
     @property
     def n_bytes(self) -> int:
@@ -115,10 +123,13 @@ class Header:
         return self.state_size + sum(size for _, size in self.checkpoints)
 
 
-def snapshot_key(namespace: Namespace, tokens: NDArray[np.int32], start: int) -> str:
+def snapshot_key(namespace: Namespace, tokens: NDArray[np.int32], start: int = 0, parent: str = "") -> str:
     """`Snapshot.key` of a snapshot that one need not have."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([namespace.salt, namespace.adapters, namespace.is_moved, start]).encode())
+    if parent:  # of which the namespace is a part
+        beginning = f"{parent}{start:016x}"
+    else:
+        beginning = json.dumps([namespace.salt, namespace.adapters, namespace.is_moved, start])
+    digest = hashlib.blake2b(beginning.encode(), digest_size=16)
     digest.update(np.ascontiguousarray(tokens, "<i4").data)
     return digest.hexdigest()
 
@@ -169,7 +180,7 @@ def read_snapshot(path: Path, fingerprint: str) -> Snapshot:
         _check(file, path.name, (state, *others))
     positions = (n_tokens for n_tokens, _ in header.checkpoints)
     checkpoints = tuple(Checkpoint(*pair) for pair in zip(positions, others, strict=True))
-    return Snapshot(header.namespace, header.tokens, header.start, state, checkpoints)
+    return Snapshot(header.namespace, header.tokens, header.start, state, checkpoints, header.parent)
 
 
 def read_header(path: Path) -> Header:
@@ -199,6 +210,7 @@ def _head(snapshot: Snapshot, fingerprint: str) -> bytes:
         "adapters": snapshot.namespace.adapters,
         "moved": snapshot.namespace.is_moved,
         "start": snapshot.start,
+        "parent": snapshot.parent,
         "state": len(snapshot.state),
         "checkpoints": [(checkpoint.n_tokens, len(checkpoint.state)) for checkpoint in snapshot.checkpoints],
     }
@@ -226,7 +238,7 @@ def _read_head(file: BinaryIO, name: str) -> Header:
     if len(preamble) < PREAMBLE.size:
         raise SnapshotError(f"{name}: truncated")
     _, version, header_size, n_tokens = PREAMBLE.unpack(preamble)
-    if version != FORMAT:
+    if version not in (1, FORMAT):
         raise SnapshotError(f"{name}: format version {version}, but this server reads {FORMAT}")
     if header_size > MOST_HEADER:
         raise SnapshotError(f"{name}: damaged, the header cannot be {header_size} bytes long")
@@ -234,6 +246,8 @@ def _read_head(file: BinaryIO, name: str) -> Header:
     tokens = _read(file, 4 * n_tokens, name)
     _check(file, name, (preamble, text, tokens))
     header = _parse(text, tokens, name)
+    if version == 1 and header.start != 0:
+        raise SnapshotError(f"{name}: format version 1, of which this server reads no parts of prompts")
     expected = file.tell() + header.payload_size + CHECKSUM.size
     actual = os.fstat(file.fileno()).st_size
     if actual != expected:
@@ -254,12 +268,14 @@ def _parse(text: bytes, tokens: bytes, name: str) -> Header:
             start=int(values["start"]),
             state_size=int(values["state"]),
             checkpoints=tuple((int(n_tokens), int(size)) for n_tokens, size in values["checkpoints"]),
+            parent=str(values.get("parent", "")),
         )
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise SnapshotError(f"{name}: damaged, the header is not as it should be ({error})") from None
-    positions = (header.start, *(n_tokens for n_tokens, _ in header.checkpoints))
+    positions = [n_tokens for n_tokens, _ in header.checkpoints]
     sizes = (header.state_size, *(size for _, size in header.checkpoints))
-    if not all(0 <= position <= len(header.tokens) for position in positions) or min(sizes) < 0:
+    stop = header.start + len(header.tokens)
+    if header.start < 0 or not all(0 <= position <= stop for position in positions) or min(sizes) < 0:
         raise SnapshotError(f"{name}: damaged, the header has positions or sizes that cannot be")
     return header
 

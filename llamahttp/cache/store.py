@@ -12,22 +12,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from .catalog import Catalog, Entry
 from .disk import DiskTier, Written
 from .lru import ByteLRU
-from .snapshot import Header, Namespace, Snapshot
+from .snapshot import Header, Snapshot
 from .worker import Worker
 
 __all__ = ["Entry", "Store"]
 
 log = logging.getLogger(__name__)
-
-ArgumentT = TypeVar("ArgumentT")
 
 STAGED = 256 << 20
 """Bytes that may wait in RAM to be written, where the RAM tier itself is smaller or off."""
@@ -99,11 +93,6 @@ class Store:
 
     # --- putting in
 
-    def contains(self, namespace: Namespace, tokens: NDArray[np.int32], start: int) -> bool:
-        """Whether exactly this snapshot is stored."""
-        self._collect()
-        return self._catalog.exact(namespace, tokens, start) is not None
-
     def reserve(self, n_bytes: int) -> bool:
         """Make room in RAM for a snapshot of about this size, before it is copied.
 
@@ -114,18 +103,22 @@ class Store:
         return self._make_room(n_bytes)
 
     def add(self, snapshot: Snapshot) -> bool:
-        """Store a snapshot, in the place of those that it can stand for. False if there is no room."""
+        """Store a snapshot, in the place of those that it can stand for.
+
+        False if there is no room, or what it continues is not there any more: nobody would find it.
+        """
         self._collect()
         entry = _entry(snapshot.key, snapshot)
         known = self._catalog.get(entry.key)
         if known is not None and known.checkpoints == entry.checkpoints:
             self.touch(known)
             return True
-        if not self._make_room(entry.n_bytes):
+        is_orphan = entry.start > 0 and self._catalog.get(entry.parent) is None
+        if is_orphan or not self._make_room(entry.n_bytes):
             return False
         replaced = [
             other
-            for other in self._catalog.shorter(entry.namespace, snapshot.tokens, entry.start)
+            for other in self._catalog.shorter(entry.namespace, snapshot.tokens, entry.parent)
             if self._can_cut or other.n_tokens in entry.positions
         ]
         for other in replaced:
@@ -144,23 +137,11 @@ class Store:
 
     # --- finding
 
-    def longest(self, namespace: Namespace, tokens: NDArray[np.int32]) -> tuple[Entry, int] | None:
-        """Of the entries that start at 0 one that shares the most tokens, and how many: for memory that can be cut."""
+    @property
+    def catalog(self) -> Catalog:
+        """What there is now, to be looked up only."""
         self._collect()
-        return self._catalog.longest(namespace, tokens)
-
-    def deepest(self, namespace: Namespace, tokens: NDArray[np.int32]) -> tuple[int, list[Entry]]:
-        """How many tokens the entries share at most with `tokens`, and those that do; they may start anywhere."""
-        self._collect()
-        return self._catalog.deepest(namespace, tokens)
-
-    def prefixes(self, namespace: Namespace, tokens: NDArray[np.int32]) -> list[tuple[int, Entry]]:
-        """(position, entry), deepest first: `tokens` begin with all of the entry's tokens before that position.
-
-        A position is the entry's end or one of its checkpoints. Entries may start anywhere.
-        """
-        self._collect()
-        return self._catalog.prefixes(namespace, tokens)
+        return self._catalog
 
     # --- taking out
 
@@ -182,18 +163,21 @@ class Store:
             self._worker.submit(partial(self._read, entry), urgent=True)
         return False
 
-    def touch(self, entry: Entry) -> None:
-        """The entry was used: it will be the last to go. Those that it builds on are kept even longer."""
+    def touch(self, *entries: Entry) -> None:
+        """Entries of one chain were used, the last of them the deepest: it is the first of them to go."""
         self._collect()
-        entry.wanted_until = 0.0
-        entry.from_disk = False
-        if not entry.is_gone:
-            self._use(entry)
+        for entry in entries:
+            entry.wanted_until = 0.0
+            entry.from_disk = False
+        there = [entry for entry in entries if not entry.is_gone]
+        if there:
+            self._use(there[-1])
 
     def close(self) -> None:
         """Write what waits for the disk, for CLOSE_S at most, and end the worker. Safe twice."""
         if self._worker is None:
             return
+        self._on_disk(DiskTier.note_uses)
         if not self._worker.close(CLOSE_S):
             log.warning("cache: not all prompts could be written to disk in %d s", CLOSE_S)
         self._collect()
@@ -298,10 +282,10 @@ class Store:
             self._ram.touch(link)
         self._on_disk(DiskTier.touch, [link.key for link in chain])
 
-    def _on_disk(self, what: Callable[[DiskTier, ArgumentT], None], argument: ArgumentT) -> None:
+    def _on_disk(self, what: Callable[..., None], *arguments: object) -> None:
         """Let the worker do something with the disk tier, if there is one."""
         if self._disk is not None and self._worker is not None:
-            self._worker.submit(partial(what, self._disk, argument))
+            self._worker.submit(partial(what, self._disk, *arguments))
 
 
 def _entry(key: str, content: Snapshot | Header) -> Entry:
@@ -313,8 +297,9 @@ def _entry(key: str, content: Snapshot | Header) -> Entry:
     return Entry(
         key,
         content.namespace,
+        content.parent,
         content.start,
-        len(content.tokens),
+        content.start + len(content.tokens),
         tuple(sorted(positions)),
         content.n_bytes,
         on_disk=isinstance(content, Header),

@@ -19,11 +19,21 @@ def tokens(ids: Iterable[int]) -> NDArray[np.int32]:
 
 def snapshot(
     ids: Sequence[int],
-    start: int = 0,
     size: int = 1000,
     checkpoints: Sequence[int] = (),
     namespace: Namespace = NAMESPACE,
+    after: Snapshot | None = None,
 ) -> Snapshot:
-    """One of `size` bytes of state, which depends on the tokens."""
+    """One of `size` bytes of state, which depends on the tokens; `after` another one, if that is given."""
+    start = 0 if after is None else after.start + len(after.tokens)
     state = (bytes([sum(ids) % 256, start % 256]) * size)[:size]
-    return Snapshot(namespace, tokens(ids), start, state, tuple(Checkpoint(n, b"part") for n in checkpoints))
+    parts = tuple(Checkpoint(n, b"part") for n in checkpoints)
+    return Snapshot(namespace, tokens(ids), start, state, parts, "" if after is None else after.key)
+
+
+def chain(n: int) -> list[Snapshot]:
+    """Snapshots of one token each, of which each continues the one before."""
+    pieces = [snapshot([0])]
+    while len(pieces) < n:
+        pieces.append(snapshot([len(pieces)], after=pieces[-1]))
+    return pieces

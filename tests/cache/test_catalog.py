@@ -10,15 +10,18 @@ from .snapshots import tokens
 HERE = Namespace()
 
 
-def entry(catalog: Catalog, ids: str, start: int = 0, checkpoints: tuple[int, ...] = (), salt: str = "") -> Entry:
+def entry(
+    catalog: Catalog, ids: str, after: Entry | None = None, checkpoints: tuple[int, ...] = (), salt: str = ""
+) -> Entry:
     """Add an entry; its letters are its tokens."""
-    made = Entry(f"{salt}/{start}/{ids}", Namespace(salt), start, len(ids), checkpoints, 100)
+    parent, start = ("", 0) if after is None else (after.key, after.n_tokens)
+    made = Entry(f"{salt}/{parent}/{ids}", Namespace(salt), parent, start, start + len(ids), checkpoints, 100)
     catalog.add(made, tokens(ids.encode()))
     return made
 
 
-def of(catalog: Catalog, ids: str, salt: str = "") -> list[tuple[int, Entry]]:
-    return catalog.prefixes(Namespace(salt), tokens(ids.encode()))
+def of(catalog: Catalog, ids: str, after: str = "") -> list[tuple[int, Entry]]:
+    return catalog.prefixes(HERE, tokens(ids.encode()), after)
 
 
 def test_prefixes_are_ends_and_checkpoints() -> None:
@@ -29,43 +32,53 @@ def test_prefixes_are_ends_and_checkpoints() -> None:
     assert of(catalog, "xbc") == []
 
 
-def test_the_longest_may_go_on_differently_but_starts_at_the_beginning() -> None:
+def test_the_deepest_may_go_on_differently() -> None:
     catalog = Catalog()
-    whole = entry(catalog, "abcxyz")
-    piece = entry(catalog, "abcdef", start=3)
-    assert catalog.longest(HERE, tokens(b"abcdef")) == (whole, 3)
-    assert of(catalog, "abcdef") == [(6, piece)]
-    assert catalog.longest(HERE, tokens(b"b")) is None
+    whole = entry(catalog, "abcxyz", checkpoints=(2, 5))
+    assert catalog.deepest(HERE, tokens(b"abcdef")) == (3, [whole])
+    assert catalog.deepest(HERE, tokens(b"b")) == (0, [])
+
+
+def test_what_continues_another_is_found_there_only() -> None:
+    catalog = Catalog()
+    first = entry(catalog, "abc")
+    second, third = entry(catalog, "defg", first), entry(catalog, "dXY", first)
+    assert of(catalog, "defgh", first.key) == [(7, second)]
+    assert of(catalog, "defgh") == of(catalog, "defgh", second.key) == []
+    assert catalog.deepest(HERE, tokens(b"dX?"), first.key) == (2, [third])
 
 
 def test_salts_and_adapters_share_nothing() -> None:
     catalog = Catalog()
     entry(catalog, "abc", salt="one")
-    for namespace in (HERE, Namespace("two"), Namespace("one", ((0, 1.0),))):
-        assert catalog.longest(namespace, tokens(b"abc")) is None
+    for namespace in (HERE, Namespace("two"), Namespace("one", ((0, 1.0),)), Namespace("one", is_moved=True)):
+        assert catalog.deepest(namespace, tokens(b"abc")) == (0, [])
         assert catalog.prefixes(namespace, tokens(b"abc")) == []
-        assert catalog.exact(namespace, tokens(b"abc"), 0) is None
+        assert catalog.exact(namespace, tokens(b"abc")) is None
 
 
-def test_exact_is_tokens_and_start() -> None:
+def test_exact_is_all_tokens_and_the_parent() -> None:
     catalog = Catalog()
-    made = entry(catalog, "abcdef", start=3)
-    entry(catalog, "abcd", start=3)
-    entry(catalog, "abcdefg", start=3, checkpoints=(6,))
-    assert catalog.exact(HERE, tokens(b"abcdef"), 3) is made
-    assert catalog.exact(HERE, tokens(b"abcdef"), 2) is None
-    assert catalog.exact(HERE, tokens(b"abcde"), 3) is None
+    first = entry(catalog, "abc")
+    made = entry(catalog, "def", first)
+    entry(catalog, "d", first)
+    entry(catalog, "defg", first, checkpoints=(6,))
+    assert catalog.exact(HERE, tokens(b"def"), first.key) is made
+    assert catalog.exact(HERE, tokens(b"def")) is None
+    assert catalog.exact(HERE, tokens(b"de"), first.key) is None
 
 
-def test_a_piece_builds_on_those_before_it() -> None:
+def test_a_piece_builds_on_those_before_it_as_far_as_they_are_there() -> None:
     catalog = Catalog()
-    first, second = entry(catalog, "ab"), entry(catalog, "abcd", start=2)
-    entry(catalog, "abX", start=2)
-    third = entry(catalog, "abcdef", start=4)
-    orphan = entry(catalog, "abcdefghij", start=8)
+    first = entry(catalog, "ab")
+    second = entry(catalog, "cd", first)
+    entry(catalog, "X", first)
+    third = entry(catalog, "ef", second)
     assert catalog.chain(third) == [third, second, first]
     assert catalog.chain(first) == [first]
-    assert catalog.chain(orphan) == [orphan, third, second, first]
+    catalog.remove(second)
+    assert catalog.chain(third) == [third]
+    assert of(catalog, "ef", second.key) == [(6, third)], "it is found by those who know what comes before"
 
 
 def test_what_was_removed_is_not_found_and_other_removals_do_nothing() -> None:

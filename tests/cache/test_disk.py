@@ -110,7 +110,27 @@ def test_the_order_of_use_survives_a_restart(tmp_path: Path) -> None:
     tier = opened(tmp_path)
     write_all(tier, [ONE, TWO, THREE])
     tier.touch([THREE.key, ONE.key])
+    tier.note_uses()
     assert keys(tmp_path) == [TWO.key, THREE.key, ONE.key]
+
+
+def test_the_times_of_a_file_are_set_rarely_but_the_order_is_exact(tmp_path: Path) -> None:
+    tier = DiskTier(tmp_path, 2 * SIZE, rescan_s=0, noted_s=3600)
+    tier.scan(MODEL)
+    write_all(tier, [ONE, TWO])
+    times = [path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())]
+    for _ in range(100):
+        tier.touch([ONE.key])
+    assert [path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())] == times
+    assert tier.write(THREE.key, THREE).gone == (TWO.key,), "although the list was made anew"
+
+
+def test_other_processes_see_what_is_used_for_long(tmp_path: Path) -> None:
+    tier = DiskTier(tmp_path, PLENTY, noted_s=0)
+    tier.scan(MODEL)
+    write_all(tier, [ONE, TWO])
+    tier.touch([ONE.key])
+    assert keys(tmp_path) == [TWO.key, ONE.key]
 
 
 def test_what_is_larger_than_the_limit_costs_nobody_his_place(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from fakes import FakeDecoder
 from numpy.typing import NDArray
 
+from llamahttp.cache.archive import BLOCK
 from llamahttp.cache.resident import ResidentCache
 from llamahttp.cache.sequence import NOWHERE, Sequence
 from llamahttp.cache.snapshot import Checkpoint, Snapshot
@@ -302,3 +303,59 @@ def test_checkpoints_of_a_slot_file_keep_the_limits() -> None:
     sequence = cache.last_of(2)
     assert sequence is not None
     assert sum(len(checkpoint.state) for checkpoint in sequence.checkpoints) <= 8 * 30
+
+
+def text_of(n_blocks: int, seed: int = 0) -> str:
+    """A text of whole blocks, none like another."""
+    rng = np.random.default_rng(seed)
+    return bytes(rng.integers(97, 123, n_blocks * BLOCK).astype(np.uint8)).decode()
+
+
+def test_every_token_of_a_long_prompt_is_stored_once() -> None:
+    decoder = FakeDecoder(n_ctx=8192, n_slots=1, n_spare=4)
+    store = Store(None, None, decoder.fingerprint)
+    cache = ResidentCache(decoder, store, n_slots=1, n_checkpoints=0, checkpoint_bytes=None)
+    beginning = text_of(6)
+    for end in ("", text_of(2, seed=1), text_of(1, seed=2) + "the last block is not whole"):
+        run(cache, decoder, beginning + end)
+        while cache.evict_one():
+            pass
+    assert store.ram_bytes == (6 + 2 + 1) * BLOCK * (8 + 4) + len("the last block is not whole") * (8 + 4)
+    assert take(cache, beginning + text_of(1, seed=2)[:100] + "and on")[1].ram == len(beginning) + 100
+
+
+def test_prompts_that_share_a_block_but_not_what_precedes_it_share_nothing() -> None:
+    decoder = FakeDecoder(n_ctx=8192, n_slots=1, n_spare=4)
+    cache = new_cache(decoder, ram=1 << 20)
+    run(cache, decoder, text_of(1, seed=1) + text_of(3))
+    cache.evict_one()
+    assert take(cache, text_of(1, seed=2) + text_of(3))[1] == CacheUse()
+
+
+def test_blocks_continue_what_is_resident_also_within_a_block() -> None:
+    decoder = FakeDecoder(n_ctx=8192, n_slots=2, n_spare=4)
+    cache = new_cache(decoder, ram=1 << 20)
+    text = text_of(4)
+    run(cache, decoder, text)
+    cache.evict_one()
+    run(cache, decoder, text[:300] + "something else")
+    _, use = take(cache, text + "?")
+    assert (use.resident, use.ram) in ((300, 4 * BLOCK - 300), (0, 4 * BLOCK))
+    assert cache.n_cells_used == decoder.n_used
+
+
+def test_idle_storing_goes_back_to_what_the_store_has_dropped() -> None:
+    decoder = FakeDecoder(n_ctx=8192, n_slots=1, n_spare=2)
+    cache = new_cache(decoder, ram=6 * BLOCK * (8 + 4))
+    run(cache, decoder, text_of(4))
+    for _ in range(3):
+        cache.store_some()
+    run(cache, decoder, text_of(5, seed=1))
+    first, other = sorted(cache.sequences, key=lambda sequence: sequence.n_past)
+    cache.save(other)
+    cache.forget(other)
+    assert first.n_stored == 3 * BLOCK, "as far as it knows"
+    while cache.wants_to_store:
+        cache.store_some()
+    cache.forget(first)
+    assert take(cache, text_of(4) + "?")[1].ram == 4 * BLOCK

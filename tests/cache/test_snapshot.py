@@ -9,6 +9,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,12 @@ def largest_file(n_bytes: int) -> Iterator[None]:
 
 
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
-    snapshot = make(start=7)
+    snapshot = replace(make(start=7), parent=make(7).key)
     path = tmp_path / "a"
     assert write_snapshot(path, snapshot, MODEL) == path.stat().st_size == file_size(snapshot, MODEL)
     back = read_snapshot(path, MODEL)
-    assert (back.namespace, back.start, back.state) == (NAMESPACE, 7, snapshot.state)
+    assert (back.namespace, back.start, back.parent) == (NAMESPACE, 7, make(7).key)
+    assert back.state == snapshot.state
     assert back.checkpoints == snapshot.checkpoints
     assert back.tokens.dtype == np.int32 and back.tokens.tolist() == snapshot.tokens.tolist()
     assert (back.key, back.n_bytes) == (snapshot.key, snapshot.n_bytes)
@@ -108,8 +110,9 @@ def test_keys_tell_apart_what_differs() -> None:
         snapshot_key(Namespace("tenant"), tokens, 0),
         snapshot_key(Namespace("other", NAMESPACE.adapters), tokens, 0),
         snapshot_key(Namespace("tenant", NAMESPACE.adapters, is_moved=True), tokens, 0),
+        snapshot_key(NAMESPACE, tokens, 0, make().key),
     }
-    assert len(keys) == 7
+    assert len(keys) == 8
     assert make().key == snapshot_key(NAMESPACE, tokens.copy(), 0)
 
 
@@ -167,11 +170,11 @@ def test_another_model_is_refused_and_both_are_named(path: Path) -> None:
     assert caught.value.status == 400
 
 
-def forged(header: object, n_tokens: int = 2, header_size: int | None = None) -> bytes:
+def forged(header: object, n_tokens: int = 2, header_size: int | None = None, version: int = FORMAT) -> bytes:
     """A file whose checksums are right, by somebody else."""
     text = json.dumps(header).encode()
     size = len(text) if header_size is None else header_size
-    head = PREAMBLE.pack(MAGIC, FORMAT, size, n_tokens) + text + bytes(8)
+    head = PREAMBLE.pack(MAGIC, version, size, n_tokens) + text + bytes(8)
     return head + CHECKSUM.pack(zlib.crc32(head)) + CHECKSUM.pack(0)
 
 
@@ -185,7 +188,6 @@ GOOD = {"fingerprint": MODEL, "salt": "", "adapters": [], "start": 0, "state": 0
         forged({}),
         forged(GOOD | {"adapters": 3}),
         forged(GOOD | {"start": -1}),
-        forged(GOOD | {"start": 3}),
         forged(GOOD | {"state": -1}),
         forged(GOOD | {"state": 1 << 60}),
         forged(GOOD | {"state": float("inf")}),
@@ -198,6 +200,14 @@ GOOD = {"fingerprint": MODEL, "salt": "", "adapters": [], "start": 0, "state": 0
 def test_a_forged_header_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(SnapshotError, match=r"damaged|truncated"):
+        read_snapshot(path, MODEL)
+
+
+def test_of_format_1_slots_can_be_read_but_no_parts(path: Path) -> None:
+    path.write_bytes(forged(GOOD, version=1))
+    assert read_snapshot(path, MODEL).tokens.tolist() == [0, 0]
+    path.write_bytes(forged(GOOD | {"start": 1}, version=1))
+    with pytest.raises(SnapshotError, match="format version 1, of which"):
         read_snapshot(path, MODEL)
 
 

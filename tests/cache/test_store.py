@@ -18,7 +18,7 @@ from llamahttp.cache.disk import DiskTier
 from llamahttp.cache.snapshot import Namespace, Snapshot
 from llamahttp.cache.store import STAGED, Entry, Store
 
-from .snapshots import MODEL, NAMESPACE, snapshot, tokens
+from .snapshots import MODEL, NAMESPACE, chain, snapshot, tokens
 
 PLENTY = 1 << 30
 SIZE = snapshot([1, 2]).n_bytes
@@ -37,13 +37,12 @@ class Opened:
         self.store = Store(ram_limit, disk, MODEL, lambda: self.loaded.put(None), can_cut=can_cut, staged=staged)
 
     def has(self, snapshot: Snapshot) -> bool:
-        return self.store.contains(snapshot.namespace, snapshot.tokens, snapshot.start)
+        return self.store.catalog.get(snapshot.key) is not None
 
     def entry(self, snapshot: Snapshot) -> Entry:
-        for position, entry in self.store.prefixes(snapshot.namespace, snapshot.tokens):
-            if position == len(snapshot.tokens) and entry.start == snapshot.start:
-                return entry
-        raise LookupError("not stored")
+        entry = self.store.catalog.get(snapshot.key)
+        assert entry is not None, "not stored"
+        return entry
 
     def load(self, snapshot: Snapshot) -> Snapshot | None:
         """Bring it into RAM, waiting for the disk; None if that failed."""
@@ -94,7 +93,7 @@ def test_what_was_added_is_there(open_store: Open) -> None:
     put(opened, ONE)
     assert opened.has(ONE) and not opened.has(TWO)
     assert opened.store.load(opened.entry(ONE)) and opened.entry(ONE).snapshot is ONE
-    assert opened.store.longest(NAMESPACE, tokens([1, 9])) == (opened.entry(ONE), 1)
+    assert opened.store.catalog.deepest(NAMESPACE, tokens([1, 9])) == (1, [opened.entry(ONE)])
     assert opened.store.ram_bytes == SIZE and opened.store.disk_bytes == 0
     assert not opened.store.has_disk
 
@@ -153,7 +152,7 @@ def test_another_start_salt_or_adapter_takes_no_ones_place(open_store: Open) -> 
     opened = open_store(disk=False)
     all_of_them = [
         snapshot([1, 2]),
-        snapshot([1, 2, 3], start=1),
+        snapshot([1, 2, 3], after=ONE),
         snapshot([1, 2, 3], namespace=Namespace("salt")),
         snapshot([1, 2, 3, 4], namespace=Namespace("", ((0, 1.0),))),
     ]
@@ -166,7 +165,7 @@ def test_where_memory_cannot_be_cut_only_a_checkpoint_stands_for_a_shorter_state
     put(opened, snapshot([1, 2]), snapshot([1, 2, 3]), snapshot([1, 2, 3, 4], checkpoints=[2]))
     assert not opened.has(snapshot([1, 2]))
     assert opened.has(snapshot([1, 2, 3]))
-    positions = [position for position, _ in opened.store.prefixes(NAMESPACE, tokens([1, 2, 3, 4]))]
+    positions = [position for position, _ in opened.store.catalog.prefixes(NAMESPACE, tokens([1, 2, 3, 4]))]
     assert positions == [4, 3, 2]
 
 
@@ -180,11 +179,13 @@ def test_the_same_again_is_a_use_and_with_other_checkpoints_it_is_new(open_store
 
 
 def test_of_a_chain_of_pieces_the_last_goes_first(open_store: Open) -> None:
-    ids = list(range(10))
-    pieces = [snapshot(ids[: n + 1], start=n) for n in range(10)]
+    pieces = chain(10)
     opened = open_store(sum(piece.n_bytes for piece in pieces[:5]) + 50, disk=False)
-    put(opened, *pieces)
+    for piece in pieces:
+        opened.store.reserve(piece.n_bytes)
+        opened.store.add(piece)
     assert all(opened.has(piece) for piece in pieces[:4])
+    assert not any(opened.has(piece) for piece in pieces[5:]), "nobody would find them"
 
 
 class Reference:
@@ -272,7 +273,7 @@ def test_what_is_larger_than_ram_passes_through_too(open_store: Open) -> None:
 
 
 def test_several_pieces_can_be_wanted_at_once_without_ram(open_store: Open) -> None:
-    pieces = [snapshot(range(n + 1), start=n) for n in range(6)]
+    pieces = chain(6)
     first = open_store()
     put(first, *pieces)
     first.store.close()
@@ -282,8 +283,7 @@ def test_several_pieces_can_be_wanted_at_once_without_ram(open_store: Open) -> N
     for _ in entries:
         opened.loaded.get(timeout=10)
     assert all([opened.store.load(entry) for entry in entries])
-    for entry in entries:
-        opened.store.touch(entry)
+    opened.store.touch(*entries)
     assert opened.store.ram_bytes == 0
 
 
@@ -390,7 +390,7 @@ def test_the_same_prompt_with_another_salt_is_another_file(open_store: Open) -> 
     first.store.close()
     second = open_store()
     assert second.has(ONE) and second.has(snapshot([1, 2], namespace=Namespace("salt")))
-    assert second.store.longest(Namespace("other"), ONE.tokens) is None
+    assert second.store.catalog.deepest(Namespace("other"), ONE.tokens) == (0, [])
 
 
 def test_a_short_prompt_among_long_ones_is_compared_token_by_token(open_store: Open) -> None:
@@ -398,6 +398,5 @@ def test_a_short_prompt_among_long_ones_is_compared_token_by_token(open_store: O
     ids = np.random.default_rng(1).integers(0, 1000, 5000).tolist()
     put(opened, snapshot(ids))
     changed = [*ids[:4000], -1, *ids[4001:]]
-    found = opened.store.longest(NAMESPACE, tokens(changed))
-    assert found is not None and found[1] == 4000
-    assert opened.store.prefixes(NAMESPACE, tokens(changed)) == []
+    assert opened.store.catalog.deepest(NAMESPACE, tokens(changed))[0] == 4000
+    assert opened.store.catalog.prefixes(NAMESPACE, tokens(changed)) == []
