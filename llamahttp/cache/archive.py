@@ -121,7 +121,7 @@ class Archive:
         try:
             source = sequence.id if self._scratch is None else self._cut_out(sequence, start, stop)
             n_others = tokens.nbytes + sum(len(checkpoint.state) for checkpoint in checkpoints)
-            if not self._store.reserve(self._decoder.saved_size(source) + n_others):
+            if not self._store.reserve(self._decoder.saved_size(source) + n_others, parent):
                 return False
             state = self._decoder.save(source)
         finally:

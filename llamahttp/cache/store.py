@@ -93,13 +93,16 @@ class Store:
 
     # --- putting in
 
-    def reserve(self, n_bytes: int) -> bool:
-        """Make room in RAM for a snapshot of about this size, before it is copied.
+    def reserve(self, n_bytes: int, parent: str = "") -> bool:
+        """Make room in RAM for a snapshot of about this size that continues `parent`, before it is copied.
 
         False if it would never fit, or does not now: too much waits for the disk, or for slots. What then is not
         stored can be stored later.
         """
         self._collect()
+        before = self._catalog.get(parent)
+        if before is not None:
+            self._use(before)  # others shall make room
         return self._make_room(n_bytes)
 
     def add(self, snapshot: Snapshot) -> bool:
