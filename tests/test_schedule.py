@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamahttp.schedule import GENERATION_SHARE, FEW, Pace, PromptPart, Rotation, WaitingPrompt, plan_prompts
+from llamahttp.schedule import FEW, GENERATION_SHARE, Pace, PromptPart, Rotation, WaitingPrompt, plan_prompts
 
 
 @st.composite
