@@ -35,35 +35,18 @@ class _Node(Generic[HolderT]):
     Every node but the root has tokens, and is there for a reason: a holder that ends with it, or two children.
     """
 
-    __slots__ = ("_buffer", "children", "holders", "parent", "start", "stop")
+    __slots__ = ("children", "holders", "parent", "start", "stop", "tokens")
 
     def __init__(self, parent: _Node[HolderT] | None, start: int, tokens: NDArray[np.int32]) -> None:
         self.parent = parent
-        self.start = start
-        self.stop = start + len(tokens)
         self.children: dict[int, _Node[HolderT]] = {}
         self.holders: set[HolderT] = set()
-        self._buffer: NDArray[np.int32] = tokens.copy()  # the caller's may be a window of something that changes
-
-    @property
-    def tokens(self) -> NDArray[np.int32]:
-        return self._buffer[: self.stop - self.start]
+        self.replace(start, tokens)
 
     def replace(self, start: int, tokens: NDArray[np.int32]) -> None:
-        """Stand for [start, start + len(tokens)) instead."""
-        self._buffer = tokens.copy()
+        """Stand for positions [start, start + len(tokens))."""
+        self.tokens = tokens.copy()  # the caller's may be a window of something that changes
         self.start, self.stop = start, start + len(tokens)
-
-    def append(self, tokens: NDArray[np.int32]) -> None:
-        """Grow at the end, with room to spare: a running sequence does so at every step."""
-        n_old = self.stop - self.start
-        n_new = n_old + len(tokens)
-        if n_new > len(self._buffer):
-            grown = np.empty(n_new + n_new // 2, np.int32)
-            grown[:n_old] = self.tokens
-            self._buffer = grown
-        self._buffer[n_old:n_new] = tokens
-        self.stop = self.start + n_new
 
     def attach(self, child: _Node[HolderT]) -> None:
         child.parent = self
@@ -97,22 +80,6 @@ class RadixIndex(Generic[HolderT]):
 
     def insert(self, holder: HolderT, tokens: NDArray[np.int32]) -> None:
         """`holder` now stands for exactly these tokens, whatever it stood for; they are copied."""
-        node = self._nodes.get(holder)
-        if node is not None and self.common(holder, tokens) == node.stop:
-            self.extend(holder, tokens[node.stop :])
-        else:
-            self.remove(holder)
-            self._place(holder, tokens)
-
-    def extend(self, holder: HolderT, tokens: NDArray[np.int32]) -> None:
-        """`tokens` follow those that `holder` stands for. Costs no comparison with what was there."""
-        node = self._nodes[holder]
-        if len(tokens) == 0:
-            return
-        if node is not self._root and not node.children and len(node.holders) == 1:
-            node.append(tokens)
-            return
-        tokens = np.concatenate((self.tokens(holder), tokens))
         self.remove(holder)
         self._place(holder, tokens)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from numpy.typing import NDArray
 
 from llamahttp.cache.radix import MOST_HOLDERS, RadixIndex, common_prefix
@@ -46,16 +46,6 @@ class Compared(RuleBasedStateMachine):
     def insert(self, holder: int, tokens: list[int]) -> None:
         self.index.insert(holder, array(tokens))
         self.known[holder] = tokens
-
-    @precondition(lambda self: self.known)
-    @rule(data=st.data(), more=st.lists(st.integers(0, 2), max_size=4), compared=st.booleans())
-    def extend(self, data: st.DataObject, more: list[int], compared: bool) -> None:
-        holder = data.draw(st.sampled_from(sorted(self.known)))
-        self.known[holder] = self.known[holder] + more
-        if compared:
-            self.index.insert(holder, array(self.known[holder]))
-        else:
-            self.index.extend(holder, array(more))
 
     @rule(holder=HOLDERS)
     def remove(self, holder: int) -> None:
@@ -112,15 +102,6 @@ def test_tokens_are_copied() -> None:
     index.insert("a", tokens[:3])
     tokens[:] = 9
     assert index.tokens("a").tolist() == [1, 2, 3]
-
-
-def test_a_sequence_that_grows_token_by_token_stays_one_node() -> None:
-    index: RadixIndex[str] = RadixIndex()
-    index.insert("a", array([5]))
-    for token in range(1000):
-        index.extend("a", array([token]))
-    assert index.n_nodes == 1
-    assert index.tokens("a").tolist() == [5, *range(1000)]
 
 
 def test_of_many_holders_some_are_listed() -> None:
