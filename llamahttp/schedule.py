@@ -11,7 +11,7 @@ KindT = TypeVar("KindT", bound=Hashable)
 SMOOTHING = 0.2
 """Weight of the last step in the mean of what a step takes."""
 
-GROWTH, SHRINK = 1.2, 0.7
+GROWTH, SHRINK = 1.1, 0.7
 """By how much a step may take more, or less, than the one before: one that was disturbed shall not decide."""
 
 FEW = 16
@@ -75,7 +75,7 @@ class Pace:
         self._target_ms = target_ms
         self._n_batch = n_batch
         self._n_ubatch = n_ubatch
-        self._budget = float(n_ubatch)
+        self._budget = n_ubatch / 2
         self._base_ms = 0.0
         """What a step without prompts, or with hardly any, takes."""
         self._tokens_per_ms = 0.0

@@ -102,8 +102,8 @@ def test_with_nobody_generating_a_prompt_gets_as_many_physical_batches_as_are_in
     assert pace.prompt_budget(0) == n
 
 
-def test_before_anything_is_known_a_step_takes_one_physical_batch() -> None:
-    assert new_pace().prompt_budget(8) == 512
+def test_before_anything_is_known_a_step_takes_half_a_physical_batch() -> None:
+    assert new_pace().prompt_budget(8) == 256
 
 
 @pytest.mark.parametrize(("per_token_ms", "n"), [(0.05, 800), (0.1, 400), (1.0, 40)])
