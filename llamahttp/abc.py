@@ -105,6 +105,9 @@ class Decoder(Protocol):
     """The end of a sequence can be cut off anywhere: full attention only, no window, no recurrent state."""
     can_shift: bool
     """Positions can be moved (`shift`)."""
+    n_tile: int
+    """Rows of one stream of the cache that are computed together at best: far behind its beginning fewer of them take
+    longer, and so do those of several streams at once. 1 where it makes no difference."""
     n_cells: int
     """Cells that all sequences compete for; 0 where each has its own, or tokens take none (recurrent state)."""
     fingerprint: str

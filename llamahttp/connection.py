@@ -1,8 +1,9 @@
 """Connection: what lies between a transport and aiohttp, for clients that end their side of it.
 
 A client that leaves and one that has said all it has to say, and listens, look alike: both end what they send. The one
-that listens does so with its request, the one that leaves later. So an end that comes with a request is taken for leaving
-only after a moment, in which quick answers get out; any other at once, since what nobody waits for must be cancelled.
+that listens does so with its request, the one that leaves later. So an end that comes with a request is taken for
+leaving only after a moment, in which quick answers get out; any other at once, since what nobody waits for must be
+cancelled.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from .cache.store import Store
 from .candidates import NO_TOKEN
 from .embedding import EmbeddingSide
 from .errors import EngineError, LlamaHTTPError, ModelError, Unavailable
-from .placement import Placement
+from .placement import FAR, Placement
 from .queue import (
     Ask,
     Cancel,
@@ -327,7 +327,7 @@ class ServerContext:
         if not prompts:
             return generating, []
         budget = self._prompt_budget(len(generating), sum(slot.n_left for slot in prompts))
-        return generating, plan_prompts([_waiting_prompt(slot) for slot in prompts], budget)
+        return generating, plan_prompts([self._waiting_prompt(slot) for slot in prompts], budget)
 
     def _choose_active(self) -> list[Slot]:
         """The tasks of this step: some suspects after a failure, and of all those of one set of adapters."""
@@ -361,6 +361,22 @@ class ServerContext:
         self._cache.make_room(n_generating + budget)
         n_free = self._cache.n_free_cells
         return budget if n_free is None else min(budget, n_free - n_generating)
+
+    def _waiting_prompt(self, slot: Slot) -> WaitingPrompt:
+        n_past, n_wanted, priority = slot.n_past, slot.n_left, slot.task.priority
+        if slot.wanted is not None:
+            # somebody waits for the beginning of this prompt: it is as urgent and as short as what they wait for
+            n_wanted = min(n_wanted, slot.wanted.n_tokens - n_past)
+            priority = min(priority, slot.wanted.priority)
+        return WaitingPrompt(
+            slot.id,
+            slot.n_left,
+            n_wanted,
+            n_to_mark=slot.marks[0] - n_past if slot.marks else None,
+            is_alone=self._decoder.n_tile > 1 and n_past >= FAR,
+            n_passed=slot.n_passed,
+            priority=priority,
+        )
 
     # --- decode
 
@@ -576,13 +592,3 @@ class ServerContext:
             disk_bytes=store.disk_bytes,
         )
         return EngineSnapshot(tuple(slot.snapshot() for slot in self._slots), self._queue.n_waiting, stats)
-
-
-def _waiting_prompt(slot: Slot) -> WaitingPrompt:
-    n_past, priority = slot.n_past, slot.task.priority
-    n_to_mark = slot.marks[0] - n_past if slot.marks else None
-    if slot.wanted is None:
-        return WaitingPrompt(slot.id, slot.n_left, slot.n_left, n_to_mark, slot.n_passed, priority)
-    # somebody waits for the beginning of this prompt: it is as urgent and as short as what they wait for
-    n_wanted = min(slot.n_left, slot.wanted.n_tokens - n_past)
-    return WaitingPrompt(slot.id, slot.n_left, n_wanted, n_to_mark, slot.n_passed, min(priority, slot.wanted.priority))

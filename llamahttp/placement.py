@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 HEADROOM = 64
 """Cells that each running task can still take before a further one is admitted to a crowded pool."""
 
+FAR = 1024
+"""Tokens behind which attention costs more than all else, so that it matters how many rows it computes at once."""
+
 LAST_TURN = 64
 """A checkpoint this near the end of a prompt makes one at its very end superfluous."""
 
@@ -72,7 +75,11 @@ class Placement:
         if not slot.task.cache_prompt:
             return NOTHING
         # the last token is always computed: its logits give the next one
-        return self._cache.match(slot.namespace, slot.tokens[: slot.n_tokens - 1])
+        found = self._cache.match(slot.namespace, slot.tokens[: slot.n_tokens - 1])
+        n_left, n_tile = slot.n_tokens - max(found.n_found, found.n_common), self._decoder.n_tile
+        if self._decoder.can_cut and n_tile // 4 < n_left < n_tile and slot.n_tokens >= FAR:
+            return self._cache.match(slot.namespace, slot.tokens[: slot.n_tokens - n_tile])  # computed again sooner
+        return found
 
     def _wait_for(self, slot: Slot, found: Match) -> None:
         """Another slot computes what this one needs; where memory cannot be cut, it has to stop there."""

@@ -31,6 +31,8 @@ class WaitingPrompt:
     """Tokens until it is complete, or until what others wait for is computed."""
     n_to_mark: int | None = None
     """Tokens until the part must end, if that is earlier: a checkpoint is taken there, or another slot waits for it."""
+    is_alone: bool = False
+    """Slower with other prompts in the same step than after them."""
     n_passed: int = 0
     """Tokens of other prompts that were computed while this one waited."""
     priority: int = 0
@@ -51,8 +53,11 @@ def plan_prompts(prompts: Sequence[WaitingPrompt], budget: int) -> list[PromptPa
     By priority, then the shortest rest first: a short prompt is never behind a long one. A prompt ages by what is
     computed in its stead: once others have been given as many tokens as it has left, it is the next.
     """
-    parts = []
+    parts: list[PromptPart] = []
+    is_alone = False
     for prompt in sorted(prompts, key=lambda prompt: (prompt.priority, prompt.n_wanted - prompt.n_passed)):
+        if parts and (is_alone or prompt.is_alone):
+            continue
         n_take = min(prompt.n_left, budget)
         if prompt.n_to_mark is not None:
             n_take = min(n_take, prompt.n_to_mark)
@@ -60,6 +65,7 @@ def plan_prompts(prompts: Sequence[WaitingPrompt], budget: int) -> list[PromptPa
             break
         parts.append(PromptPart(prompt.id_slot, n_take, n_take == prompt.n_left))
         budget -= n_take
+        is_alone = prompt.is_alone
     return parts
 
 

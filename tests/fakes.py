@@ -96,6 +96,7 @@ class FakeDecoder:
         self.n_batch, self.n_ubatch = n_batch, n_ubatch
         self.kv_unified, self.can_cut, self.can_shift = kv_unified, can_cut, can_cut
         self.n_cells = n_ctx if kv_unified else 0
+        self.n_tile = 1
         self.fingerprint = "fake"
         self.batch = FakeBatch(n_batch)
         self.cells: list[list[list[int]]] = [[] for _ in range(self.n_seq_max)]

@@ -76,6 +76,13 @@ def test_a_long_prompt_whose_beginning_others_wait_for_is_as_short_as_that() -> 
     assert plan_prompts([other, awaited], 80) == [PromptPart(0, 80, False)]
 
 
+def test_prompts_that_are_slower_together_are_computed_one_after_the_other() -> None:
+    far = [WaitingPrompt(i, 64 + i, 64 + i, is_alone=True) for i in range(3)]
+    assert plan_prompts(far, 512) == [PromptPart(0, 64, True)]
+    near = WaitingPrompt(3, 10, 10)
+    assert plan_prompts([*far, near], 512) == [PromptPart(3, 10, True)]
+
+
 # --- pace
 
 

@@ -23,6 +23,10 @@ from .structs import BatchStruct, ContextParams
 KV_BYTES = 2
 """Bytes of one number in the KV cache, which is f16."""
 
+CPU_TILE = 64
+"""Queries that the CPU's flash attention takes at once. It computes fewer of them, or those of several streams, one by
+one: behind 3,000 tokens 32 rows took 34 ms, 64 rows 11 ms."""
+
 SPARSE = 8
 """At least one layer in so many keeps the whole context, in models that mix kinds of attention."""
 
@@ -144,6 +148,7 @@ class LlamaDecoder:
         # streams are copied by moving data, unless a sequence is nothing but one state
         self._copies_later = not self.kv_unified and not model.is_recurrent
         self.can_cut = self._n_swa == 0 and not self._is_recurrent
+        self.n_tile = 1 if self.kv_unified or devices.gpus() else CPU_TILE
         # In memory that the CPU reads, moving the tokens that there are beats moving a whole stream. Of a hybrid model
         # libllama would put the copy of the attention off, and no decode can make up for that without side effects.
         # Not with a window: its state is no more than the window, and the copy could not be cut any more.

@@ -19,6 +19,7 @@ class NoDecoder:
 
     can_cut = can_shift = True
     n_cells = 0
+    n_tile = 1
     fingerprint = "encoder"
 
     def __init__(self, sizes: DecoderConfig) -> None:
