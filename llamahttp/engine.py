@@ -26,7 +26,7 @@ from .binding import devices, library, manifest
 from .binding.encoder import NoDecoder
 from .binding.sampler import LlamaSamplerFactory
 from .cache.resident import ResidentCache
-from .cache.snapshot import read_snapshot, write_snapshot
+from .cache.snapshot import file_size, read_snapshot, write_snapshot
 from .cache.store import Store
 from .config import EngineConfig, Pooling
 from .context import ContextConfig, ServerContext
@@ -274,7 +274,8 @@ class Engine:
         if snapshot.start != 0 or len(snapshot.tokens) == 0:
             raise SnapshotError(f"{path.name}: holds a part of a prompt, not a slot")
         await self._act(RestoreSlot(id_slot, snapshot))
-        return SlotFile(len(snapshot.tokens), snapshot.n_bytes, 1e3 * (time.perf_counter() - began))
+        n_bytes = file_size(snapshot, self._decoder.fingerprint)
+        return SlotFile(len(snapshot.tokens), n_bytes, 1e3 * (time.perf_counter() - began))
 
     async def erase_slot(self, id_slot: int) -> int:
         """Forget what a slot's last task left in memory; the number of its tokens."""

@@ -174,7 +174,10 @@ def read_snapshot(path: Path, fingerprint: str) -> Snapshot:
         header = _read_head(file, path.name)
         if header.fingerprint != fingerprint:
             theirs, ours = _short(header.fingerprint), _short(fingerprint)
-            raise SnapshotError(f"{path.name}: saved with another model or build ({theirs}) than is loaded ({ours})")
+            raise SnapshotError(
+                f"{path.name}: saved with another model, build or number of separate slots ({theirs}) than is loaded "
+                f"({ours})"
+            )
         sizes = (header.state_size, *(size for _, size in header.checkpoints))
         state, *others = [_read(file, size, path.name) for size in sizes]
         _check(file, path.name, (state, *others))
