@@ -187,8 +187,7 @@ class ServerContext:
             self._apply(generating, parts)
         self._deliver()
         self._embed(is_alone=not generating)
-        if self._cache.is_crowded or not (generating or parts):
-            self._cache.store_some()  # a piece a step, so that making room does not have to wait for it
+        self._cache.store_some(is_idle=not (generating or parts))
 
     def _embed(self, *, is_alone: bool) -> None:
         """A batch of embeddings after each step of those who generate, so that neither waits for long."""
@@ -225,7 +224,7 @@ class ServerContext:
         """Give the disk what is in memory, for a while, so that the next start finds it."""
         until = time.monotonic() + STORE_S
         while self._cache.wants_to_store and time.monotonic() < until:
-            self._cache.store_some()
+            self._cache.store_some(is_idle=True)
 
     # --- what comes in
 
@@ -564,7 +563,7 @@ class ServerContext:
         sequence = slot.sequence
         slot.release()
         if sequence is not None:
-            self._placement.give_back(sequence, is_exact=not slot.is_truncated)
+            self._cache.give_back(sequence, is_exact=not slot.is_truncated)
 
     def _deliver(self) -> None:
         if self._deliveries:

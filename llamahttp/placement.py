@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 from .abc import Decoder
 from .cache.resident import NOTHING, Match, ResidentCache
-from .cache.sequence import Sequence
 from .errors import EngineError
 from .slot import Slot, Wanted
 from .task import Miss, SlotState
@@ -147,15 +146,7 @@ class Placement:
         slot.preempt()
         self.n_preempted += 1
         if sequence is not None:
-            self.give_back(sequence, is_exact=not slot.is_truncated)
-
-    def give_back(self, sequence: Sequence, *, is_exact: bool) -> None:
-        """A slot needs its sequence no more. Where the context was shifted, memory has seen more than its tokens tell,
-        so that nobody may go on from it."""
-        if is_exact:
-            self._cache.release(sequence)
-        else:
-            self._cache.forget(sequence)
+            self._cache.give_back(sequence, is_exact=not slot.is_truncated)
 
 
 def _headroom(slot: Slot) -> int:

@@ -316,5 +316,3 @@ class EngineSnapshot:
     slots: tuple[SlotSnapshot, ...]
     n_waiting: int
     stats: EngineStats = EngineStats()
-    rebuilding: bool = False
-    """A fatal error was met and the context is being made anew."""

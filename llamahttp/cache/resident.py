@@ -106,12 +106,9 @@ class ResidentCache:
 
     def make_room(self, n_cells: int, keep: Collection[Sequence] = ()) -> bool:
         """Evict cached sequences, the one used longest ago first, until `n_cells` are free. False if they cannot be."""
-        if self._cells is None:
+        if self._cells is None or self._cells.n_free >= n_cells:
             return True
-        if self._cells.n_free >= n_cells:
-            return True
-        cached = [sequence for sequence in self.sequences if sequence.is_cached and sequence not in keep]
-        if self._cells.n_free + sum(sequence.n_past for sequence in cached) < n_cells:
+        if self._cells.n_free + sum(sequence.n_past for sequence in self._cached(keep)) < n_cells:
             return False  # what is shared counts once for each, so this is the most that there could be
         while self._cells.n_free < n_cells:
             if not self.evict_one(keep):
@@ -120,15 +117,18 @@ class ResidentCache:
 
     def evict_one(self, keep: Collection[Sequence] = ()) -> bool:
         """Drop the cached sequence that was used longest ago, storing it first. False if there is none."""
-        cached = [sequence for sequence in self.sequences if sequence.is_cached and sequence not in keep]
-        if not cached:
+        sequence = min(self._cached(keep), key=lambda sequence: sequence.last_used, default=None)
+        if sequence is None:
             return False
-        sequence = min(cached, key=lambda sequence: sequence.last_used)
         log.debug("sequence %d | evicted, %d tokens", sequence.id, sequence.n_past)
         self.save(sequence)
         self.forget(sequence)
         self.n_evicted += 1
         return True
+
+    def _cached(self, keep: Collection[Sequence] = ()) -> list[Sequence]:
+        """The sequences that may be evicted."""
+        return [sequence for sequence in self.sequences if sequence.is_cached and sequence not in keep]
 
     def grow(self, sequence: Sequence, n: int) -> None:
         """`n` more tokens of a sequence were computed."""
@@ -426,8 +426,10 @@ class ResidentCache:
         """Whether there is something to store while the engine has nothing better to do."""
         return self._next_to_store() is not None
 
-    def store_some(self) -> None:
-        """Store one piece of one cached sequence."""
+    def store_some(self, *, is_idle: bool) -> None:
+        """Store one piece of one cached sequence: while others run, only so that making room need not wait for it."""
+        if self._store.is_off or not (is_idle or self.is_crowded):
+            return
         sequence = self._next_to_store()
         if sequence is not None:
             self._archive.store_piece(sequence)
@@ -443,7 +445,7 @@ class ResidentCache:
         """The cached sequence that will be evicted next, if any has to be stored by now."""
         if self._store.is_off or not (self._store.has_disk or self.is_crowded):
             return None
-        waiting = [sequence for sequence in self.sequences if sequence.is_cached and self._is_worth_storing(sequence)]
+        waiting = [sequence for sequence in self._cached() if self._is_worth_storing(sequence)]
         return min(waiting, key=lambda sequence: sequence.last_used, default=None)
 
     @property
