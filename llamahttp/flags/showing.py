@@ -1,0 +1,59 @@
+"""The table of flags as text: for `--help`, and for the README."""
+
+from __future__ import annotations
+
+from ..config import ServerConfig
+from .row import Flag, Value
+from .table import FLAGS, GROUPS
+
+
+def help_text() -> str:
+    """The text of `--help`, grouped as the table is."""
+    lines = ["usage: llamahttp [flags]", "", "Serves a GGUF model over HTTP, as llama-server does."]
+    for group, flags in GROUPS.items():
+        lines += ["", f"{group} flags:", ""]
+        for flag in flags:
+            lines += _help_lines(flag)
+    lines += ["", "Every flag with a variable (env) can be set by it; the command line wins.", ""]
+    return "\n".join(lines)
+
+
+def _help_lines(flag: Flag, indent: int = 34, width: int = 110) -> list[str]:
+    usage = _usage(flag)
+    text = _described(flag) + (f" (env: {flag.env})" if flag.env else "")
+    lines = _wrapped(text, width - indent)
+    if len(usage) + 2 > indent:
+        return [usage] + [" " * indent + line for line in lines]
+    return [usage.ljust(indent) + lines[0]] + [" " * indent + line for line in lines[1:]]
+
+
+def _usage(flag: Flag) -> str:
+    metavar = f" {flag.metavar}" if isinstance(flag, Value) else ""
+    return ", ".join(flag.all_names) + metavar
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] += (" " if lines[-1] else "") + word
+    return lines
+
+
+def _described(flag: Flag) -> str:
+    part, _, name = flag.target.rpartition(".")
+    if "{" not in flag.help:
+        return flag.help
+    default = getattr(getattr(ServerConfig(), part) if part else ServerConfig(), name)
+    shown = {True: "on", False: "off"}[default] if isinstance(default, bool) else default
+    return flag.help.format(shown)
+
+
+def markdown_table() -> str:
+    """The table of flags as the README shows it."""
+    rows = ["| flag | variable | meaning |", "|---|---|---|"]
+    for flag in FLAGS:
+        cells = [f"`{_usage(flag)}`", f"`{flag.env}`" if flag.env else "", _described(flag)]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
