@@ -109,6 +109,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("chat_template", "jinja2"),
     ("api.body", "aiohttp msgspec"),
     ("api.field", ""),
+    ("api.parameters", ""),
     ("api.schema", ""),
     ("api.defaults", ""),
     ("api.sse", "aiohttp"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InvalidRequest
 from .field import Kind, read
-from .schema import NATIVE_TABLE
+from .parameters import NATIVE_TABLE
 
 log = logging.getLogger(__name__)
 

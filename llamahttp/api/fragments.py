@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..task import CacheUse, PromptProgress, SamplingParams, Timings, TokenProbs
 from .field import FLOAT32_MAX
-from .schema import NATIVE_TABLE
+from .parameters import NATIVE_TABLE
 
 if TYPE_CHECKING:
     from .answer import Answer

@@ -15,14 +15,9 @@ from .body import encode, json_response, read_object
 from .chat import chat_prompt
 from .completion import Prompt, respond
 from .field import out_of_range, wrong_type
+from .parameters import CHAT_TABLE, DETOKENIZE_TABLE, NATIVE_TABLE, TOKENIZE_TABLE
 from .prompt import token_ids, tokenize_mixed, tokenize_prompts
-from .schema import (
-    CHAT_TABLE,
-    DETOKENIZE_TABLE,
-    NATIVE_TABLE,
-    TOKENIZE_TABLE,
-    CompletionRequest,
-)
+from .schema import CompletionRequest
 from .sse import event
 from .state import STATE, ServerState
 

@@ -19,9 +19,10 @@ from .chat import ChatPrompt, chat_prompt
 from .completion import Prompt, respond
 from .constraints import Thoughts
 from .native import read_prompts
+from .parameters import CHAT_TABLE, TEXT_TABLE
 from .prompt import tokenize_prompt
 from .reasoning import CLOSE, OPEN, ReasoningSplitter
-from .schema import CHAT_TABLE, TEXT_TABLE, CompletionRequest
+from .schema import CompletionRequest
 from .sse import DONE, event
 from .state import STATE, ServerState
 from .turns import token_positions

@@ -14,7 +14,7 @@ from ..errors import InvalidRequest, NotSupported, Unavailable
 from ..task import EngineSnapshot, SlotSnapshot, SlotState
 from . import fragments
 from .body import json_response, read_object
-from .schema import NATIVE_TABLE
+from .parameters import NATIVE_TABLE
 from .state import STATE
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from llamahttp.api.answer import Answer
-from llamahttp.api.schema import NATIVE_TABLE, completion_request
+from llamahttp.api.parameters import NATIVE_TABLE
+from llamahttp.api.schema import completion_request
 from llamahttp.task import Finished, StopReason, Timings, Tokens
 
 PIECES = [bytes([i]) for i in range(256)]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llamahttp.api.chat import ChatPrompt, chat_prompt
-from llamahttp.api.schema import CHAT_TABLE
+from llamahttp.api.parameters import CHAT_TABLE
 from llamahttp.chat_template import CHATML, ChatTemplate
 from llamahttp.errors import InvalidRequest, LlamaHTTPError, NotSupported
 

@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import pytest
 
-from llamahttp.api.schema import CHAT_TABLE, NATIVE_TABLE, TEXT_TABLE, CompletionRequest, completion_request
+from llamahttp.api.parameters import CHAT_TABLE, NATIVE_TABLE, TEXT_TABLE
+from llamahttp.api.schema import CompletionRequest, completion_request
 from llamahttp.errors import InvalidRequest, NotSupported
 from llamahttp.task import RANDOM_SEED, SamplingParams
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamahttp.api.chat import ChatPrompt, chat_prompt
-from llamahttp.api.schema import CHAT_TABLE
+from llamahttp.api.parameters import CHAT_TABLE
 from llamahttp.api.turns import common_prefix, token_positions, turn_offsets
 from llamahttp.binding.model import LlamaModel
 from llamahttp.chat_template import CHATML, ChatTemplate

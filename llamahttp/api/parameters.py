@@ -1,0 +1,280 @@
+"""Parameters: the tables of what requests may say, with llama-server's names, limits and defaults.
+
+Decoding, error texts, `/openapi.json` and the pages in `docs/` are made from these rows. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..samplers import SAMPLERS
+from ..task import RANDOM_SEED
+from .field import FLOAT32_MAX, INT32_MAX, Field, Kind, Table
+
+MAX_STOPS = 256
+"""Stop strings of a request: each is looked for in every token's text, on the event loop."""
+MAX_BIASES = 100_000
+MAX_TRIGGERS = 1024
+MAX_BREAKERS = 16
+"""Sequence breakers of DRY: the whole vocabulary is searched for each."""
+MAX_SALT = 256
+"""Characters of a `cache_salt`: it is kept with everything that is cached under it."""
+MAX_PRIORITY = 100
+REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
+
+
+def _is_set(value: Any) -> bool:
+    return bool(value)
+
+
+def _is_positive(value: float) -> bool:
+    return value > 0
+
+
+COMPLETION: tuple[Field, ...] = (
+    # --- the answer
+    Field("stream", Kind.BOOLEAN, False, "Send the answer as server-sent events, as it is generated."),
+    Field("stream_options", Kind.OBJECT, {}, "`include_usage`: end a stream with a chunk that tells the usage."),
+    Field(
+        "n_predict",
+        Kind.INTEGER,
+        -1,
+        "Most tokens to generate; -1 is no limit but the context.",
+        aliases=("max_completion_tokens", "max_tokens"),
+        low=-1,
+        high=INT32_MAX,
+    ),
+    Field(
+        "n_cmpl",
+        Kind.INTEGER,
+        1,
+        "Answers to generate for each prompt; at most the number of slots.",
+        aliases=("n",),
+    ),
+    Field("stop", Kind.STOP, (), "Texts that end the answer; they are not part of it.", high=MAX_STOPS),
+    Field(
+        "t_max_predict_ms",
+        Kind.INTEGER,
+        -1,
+        "Milliseconds after which the answer ends with its next line.",
+        low=-1,
+        high=2**63 - 1,
+    ),
+    Field(
+        "n_indent",
+        Kind.INTEGER,
+        0,
+        "Least indentation of each line of the answer, in characters.",
+        low=0,
+        high=INT32_MAX,
+        later=_is_positive,
+    ),
+    Field("echo", Kind.BOOLEAN, False, "Begin the answer with the prompt; in a chat with the prefilled part."),
+    Field("return_tokens", Kind.BOOLEAN, False, "Native route: also give the ids of the generated tokens."),
+    Field("return_progress", Kind.BOOLEAN, False, "Streams: also tell how far the prompt is computed."),
+    Field("timings_per_token", Kind.BOOLEAN, False, "Streams: timings in every chunk."),
+    Field("response_fields", Kind.STRINGS, (), "Native route: keys to give, `a/b` reaching into objects."),
+    Field(
+        "sse_ping_interval",
+        Kind.INTEGER,
+        30,
+        "Seconds of silence before a stream gets a comment; -1 is never.",
+        low=-1,
+        high=INT32_MAX,
+    ),
+    Field("verbose", Kind.BOOLEAN, False, "Accepted for llama-server's sake; without effect."),
+    # --- where and how it runs
+    Field("cache_prompt", Kind.BOOLEAN, True, "Reuse what is cached of this prompt."),
+    Field("cache_salt", Kind.STRING, "", "Only requests with the same salt share what is cached.", high=MAX_SALT),
+    Field(
+        "n_cache_reuse",
+        Kind.INTEGER,
+        0,
+        "Least length of moved parts of the prompt to reuse by shifting them; 0 is off.",
+        low=0,
+        high=INT32_MAX,
+    ),
+    Field("id_slot", Kind.INTEGER, -1, "Run in this slot; -1 takes the best one that is free.", low=-1),
+    Field(
+        "priority",
+        Kind.INTEGER,
+        0,
+        "Lower is served earlier.",
+        low=-MAX_PRIORITY,
+        high=MAX_PRIORITY,
+    ),
+    Field("n_keep", Kind.INTEGER, 0, "Prompt tokens to keep when the context is shifted.", low=-1, high=INT32_MAX),
+    Field(
+        "n_discard", Kind.INTEGER, 0, "Tokens to drop when the context is shifted; 0 is half.", low=0, high=INT32_MAX
+    ),
+    Field("lora", Kind.ARRAY, [], "Adapters as `{id, scale}`; others have scale 0. None listed: the server's scales."),
+    # --- sampling
+    Field("seed", Kind.INTEGER, RANDOM_SEED, "Seed of the random numbers; -1 is a different one each time."),
+    Field(
+        "temperature",
+        Kind.NUMBER,
+        0.8,
+        "Spread of the choice; 0 takes the most likely token.",
+        low=0.0,
+        high=math.inf,
+        soft=True,
+    ),
+    Field("top_k", Kind.INTEGER, 40, "Choose among this many tokens; 0 is all.", low=0, high=INT32_MAX, soft=True),
+    Field(
+        "top_p",
+        Kind.NUMBER,
+        0.95,
+        "Choose among the tokens that have this much probability together.",
+        low=0.0,
+        high=1.0,
+        soft=True,
+    ),
+    Field(
+        "min_p",
+        Kind.NUMBER,
+        0.05,
+        "Least probability, relative to the most likely token's.",
+        low=0.0,
+        high=1.0,
+        soft=True,
+    ),
+    Field("min_keep", Kind.INTEGER, 0, "Tokens that every cut leaves.", low=0, high=INT32_MAX),
+    Field("repeat_last_n", Kind.INTEGER, 64, "Tokens looked back for repetition; 0 is off.", low=0, high=INT32_MAX),
+    Field("repeat_penalty", Kind.NUMBER, 1.0, "Divides the logits of repeated tokens; 1 is off."),
+    Field("frequency_penalty", Kind.NUMBER, 0.0, "Taken from a token's logit for each time it was used."),
+    Field("presence_penalty", Kind.NUMBER, 0.0, "Taken from a token's logit once it was used."),
+    Field("logit_bias", Kind.BIAS, (), "Added to logits; `false` forbids. Tokens by id, or by text.", high=MAX_BIASES),
+    Field("ignore_eos", Kind.BOOLEAN, False, "Never choose a token that ends the answer."),
+    Field(
+        "n_probs",
+        Kind.INTEGER,
+        0,
+        "Give the log probabilities of this many tokens at each place.",
+        aliases=("logprobs",),
+        low=0,
+        high=INT32_MAX,
+        soft=True,
+    ),
+    Field("post_sampling_probs", Kind.BOOLEAN, False, "Probabilities after the sampling chain, not before."),
+    Field("backend_sampling", Kind.BOOLEAN, False, "Accepted for llama-server's sake: the answer is the same."),
+    Field("samplers", Kind.SAMPLERS, SAMPLERS, "Order of the samplers, as names or as codes."),
+    Field("dynatemp_range", Kind.NUMBER, 0.0, "Range of the dynamic temperature; 0 is off."),
+    Field("dynatemp_exponent", Kind.NUMBER, 1.0, "Exponent of the dynamic temperature."),
+    Field("top_n_sigma", Kind.NUMBER, -1.0, "Standard deviations kept below the top logit; -1 is off."),
+    Field("typical_p", Kind.NUMBER, 1.0, "Locally typical sampling; 1 is off."),
+    Field(
+        "xtc_probability", Kind.NUMBER, 0.0, "Chance of removing top tokens; 0 is off.", low=0.0, high=1.0, soft=True
+    ),
+    Field("xtc_threshold", Kind.NUMBER, 0.1, "Probability above which XTC removes.", low=0.0, high=1.0, soft=True),
+    Field("dry_multiplier", Kind.NUMBER, 0.0, "Strength of the DRY penalty; 0 is off."),
+    Field("dry_base", Kind.NUMBER, 1.75, "Base of the DRY penalty; below 1 is the default."),
+    Field("dry_allowed_length", Kind.INTEGER, 2, "Repetition that DRY leaves alone.", low=0, high=INT32_MAX),
+    Field("dry_penalty_last_n", Kind.INTEGER, 64, "Tokens that DRY looks back; 0 is off.", low=0, high=INT32_MAX),
+    Field(
+        "dry_sequence_breakers",
+        Kind.STRINGS,
+        ("\n", ":", '"', "*"),
+        "Texts that DRY does not look across.",
+        low=1,
+        high=MAX_BREAKERS,
+    ),
+    Field(
+        "mirostat", Kind.INTEGER, 0, "Mirostat 1 or 2, in place of the samplers; 0 is off.", low=0, high=2, soft=True
+    ),
+    Field("mirostat_tau", Kind.NUMBER, 5.0, "Target entropy of Mirostat."),
+    Field("mirostat_eta", Kind.NUMBER, 0.1, "Learning rate of Mirostat."),
+    Field(
+        "adaptive_target",
+        Kind.NUMBER,
+        -1.0,
+        "Probability that adaptive-p aims at, if it is among the samplers; below 0 is off.",
+        low=-FLOAT32_MAX,
+        high=1.0,
+        soft=True,
+    ),
+    Field("adaptive_decay", Kind.NUMBER, 0.9, "How long adaptive-p remembers.", low=0.0, high=0.99),
+    # --- constraints
+    Field("grammar", Kind.STRING, "", "A GBNF grammar that the answer follows."),
+    Field("grammar_lazy", Kind.BOOLEAN, False, "The grammar holds only from the first of `grammar_triggers` on."),
+    Field(
+        "grammar_triggers",
+        Kind.ARRAY,
+        [],
+        "`{type, value, token}`: a token (0), a word (1), a pattern (2), or one of the whole text (3).",
+        high=MAX_TRIGGERS,
+    ),
+    Field("preserved_tokens", Kind.STRINGS, (), "Control tokens that the answer's text shows.", high=MAX_TRIGGERS),
+    Field(
+        "json_schema", Kind.ANY, None, "A JSON Schema that the answer follows.", later=lambda value: value is not None
+    ),
+    Field(
+        "reasoning_budget_tokens",
+        Kind.INTEGER,
+        -1,
+        "Most tokens of reasoning; -1 is no limit.",
+        aliases=("thinking_budget_tokens",),
+        low=-1,
+        high=INT32_MAX,
+    ),
+    Field("reasoning_budget_message", Kind.STRING, "", "Said before a thought is ended that has used up its tokens."),
+    Field("reasoning_budget_start_tag", Kind.STRING, "", "What begins a thought; a chat knows it from its template."),
+    Field(
+        "reasoning_budget_end_tags",
+        Kind.STOP,
+        (),
+        "What ends a thought; the first is what is forced.",
+        aliases=("reasoning_budget_end_tag",),
+        high=MAX_STOPS,
+    ),
+    Field("generation_prompt", Kind.STRING, "", "The end of the prompt, in which a thought may have begun."),
+    Field("reasoning_control", Kind.BOOLEAN, False, "Let thoughts be ended by POST /v1/chat/completions/control."),
+    Field(
+        "reasoning_format",
+        Kind.STRING,
+        "deepseek",
+        "Chats: where thoughts go. `none` leaves them in the content, others put them into `reasoning_content`.",
+        one_of=REASONING_FORMATS,
+        later=lambda value: value == "deepseek-legacy",
+    ),
+)
+"""Parameters of every route that generates text."""
+
+TEXT: tuple[Field, ...] = (
+    Field("suffix", Kind.STRING, "", "Text after the answer.", later=_is_set),
+    Field("best_of", Kind.INTEGER, 1, "Answers to choose from; more than `n` are not supported.", low=1, high=20),
+)
+"""Further parameters of `/v1/completions`."""
+
+CHAT: tuple[Field, ...] = (
+    Field("logprobs", Kind.BOOLEAN, False, "Give log probabilities."),
+    Field(
+        "top_logprobs", Kind.INTEGER, None, "Give them for this many of the most likely tokens.", low=0, high=INT32_MAX
+    ),
+    Field("tools", Kind.ARRAY, [], "Functions that the model may call."),
+    Field("tool_choice", Kind.ANY, "auto", "`auto`, `none`, `required`, or a function."),
+    Field("parallel_tool_calls", Kind.BOOLEAN, True, "Whether one answer may call several functions."),
+    Field("response_format", Kind.OBJECT, {}, "`{type: text}`."),
+    Field("add_generation_prompt", Kind.BOOLEAN, None, "End the prompt with the beginning of an answer."),
+    Field("continue_final_message", Kind.ANY, None, "Continue the last message instead of answering it."),
+    Field("chat_template_kwargs", Kind.OBJECT, {}, "Further variables for the chat template."),
+    Field("reasoning_effort", Kind.STRING, None, "How much to think; `none` switches thinking off."),
+)
+"""Further parameters of `/v1/chat/completions`; `logprobs` is a boolean there."""
+
+TOKENIZE: tuple[Field, ...] = (
+    Field("content", Kind.ANY, [], "A text, or a list of texts and token ids."),
+    Field("add_special", Kind.BOOLEAN, False, "Add the tokens that the model wants at the beginning and the end."),
+    Field("parse_special", Kind.BOOLEAN, True, "Read `<|im_start|>` and the like as the tokens they name."),
+    Field("with_pieces", Kind.BOOLEAN, False, "Also give each token's text, or its bytes where they are no text."),
+)
+"""Parameters of `/tokenize`."""
+
+DETOKENIZE: tuple[Field, ...] = (Field("tokens", Kind.ARRAY, [], "Token ids."),)
+"""Parameters of `/detokenize`."""
+
+NATIVE_TABLE = Table(COMPLETION)
+TEXT_TABLE = Table((*COMPLETION, *TEXT))
+CHAT_TABLE = Table((*COMPLETION, *CHAT))
+TOKENIZE_TABLE = Table(TOKENIZE)
+DETOKENIZE_TABLE = Table(DETOKENIZE)
