@@ -78,6 +78,14 @@ class EngineConfig:
     """The same with the pooling RANK."""
     pooling: Pooling | None = None
     """None takes what the model says, which is NONE if it says nothing."""
+    lora_init_without_apply: bool = False
+    """LoRA adapters begin with the scale 0, whatever `loras` says."""
+    control_vectors: tuple[tuple[Path, float], ...] = ()
+    """Control vectors with their scales, which are added up."""
+    control_vector_layers: tuple[int, int] | None = None
+    """First and last layer that control vectors are applied to; None is all."""
+    backend_sampling: bool = False
+    """Sample on the device, where the samplers of a request allow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,8 @@ class SamplingConfig:
     adaptive_target: float | None = None
     adaptive_decay: float | None = None
     samplers: tuple[str, ...] | None = None
+    grammar: str | None = None
+    """GBNF."""
 
     @property
     def given(self) -> dict[str, Any]:
@@ -141,10 +151,36 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """How the server is reached. Names and defaults are llama-server's, where nothing else is said."""
+
+    reuse_port: bool = False
+    """Other processes may listen on the same port (SO_REUSEPORT)."""
+    static_path: Path | None = None
+    """Directory whose files are served in place of the built-in page."""
+    api_prefix: str = ""
+    """Begins every path, as `/llama` does; without a slash at its end."""
+    cors_origins: str | None = None
+    """Origins whose pages may call the server, comma-separated; `*` is any, `localhost` any of this machine.
+    None is `*` where an API key is needed and `localhost` where none is, else any page could use a local server."""
+    cors_methods: str = "GET, POST, DELETE, OPTIONS"
+    cors_headers: str = "*"
+    cors_credentials: bool = True
+    ssl_key_file: Path | None = None
+    ssl_cert_file: Path | None = None
+    """PEM files; both or none are given."""
+    timeout: int = 3600
+    """Seconds that reading a request or writing to a client may stand still."""
+    sse_ping_interval: int = 30
+    """Seconds of silence after which a stream sends a comment; -1 is never."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """What the HTTP side needs."""
 
     engine: EngineConfig = field(default_factory=EngineConfig)
+    http: HttpConfig = field(default_factory=HttpConfig)
     log: LogConfig = field(default_factory=LogConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     host: str = "127.0.0.1"

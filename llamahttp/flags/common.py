@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from .row import Constant, Flag, Value
-from .values import adapters, integer, model_file, n_gpu_layers, n_threads, scaled_adapters
+from .values import (
+    adapters,
+    control_vectors,
+    integer,
+    layer_range,
+    model_file,
+    n_gpu_layers,
+    n_threads,
+    scaled_adapters,
+    scaled_control_vectors,
+)
 
 COMMON: tuple[Flag, ...] = (
     Constant(names=("-h", "--help", "--usage"), target="show", value="help", help="print this and exit"),
@@ -98,5 +108,27 @@ COMMON: tuple[Flag, ...] = (
         metavar="FNAME:SCALE,...",
         parse=scaled_adapters,
         help="LoRA adapters with scales of their own; 0 = loaded, and applied only where a request asks for it",
+    ),
+    Value(
+        names=("--control-vector",),
+        target="engine.control_vectors",
+        metavar="FNAME",
+        parse=control_vectors,
+        help="control vectors to add, comma-separated; may be given several times",
+    ),
+    Value(
+        names=("--control-vector-scaled",),
+        target="engine.control_vectors",
+        metavar="FNAME:SCALE,...",
+        parse=scaled_control_vectors,
+        help="control vectors with scales of their own",
+    ),
+    Value(
+        names=("--control-vector-layer-range",),
+        target="engine.control_vector_layers",
+        metavar="START END",
+        n_values=2,
+        parse=layer_range,
+        help="first and last layer that control vectors are applied to (default: all)",
     ),
 )

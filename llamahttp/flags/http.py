@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .row import Constant, Flag, Switch, Value
-from .values import alias, api_key_file, api_keys, integer
+from .values import alias, api_key_file, api_keys, api_prefix, existing_directory, existing_file, integer
 
 HTTP: tuple[Flag, ...] = (
     Value(
@@ -21,6 +21,93 @@ HTTP: tuple[Flag, ...] = (
         parse=integer(0, 65535),
         env="LLAMA_ARG_PORT",
         help="port to listen on, 0 = any that is free (default: {})",
+    ),
+    Constant(
+        names=("--reuse-port",),
+        target="http.reuse_port",
+        value=True,
+        env="LLAMA_ARG_REUSE_PORT",
+        help="let other processes listen on the same port",
+    ),
+    Value(
+        names=("--path",),
+        target="http.static_path",
+        metavar="PATH",
+        parse=existing_directory,
+        env="LLAMA_ARG_STATIC_PATH",
+        help="directory of static files to serve in place of the built-in page",
+    ),
+    Value(
+        names=("--api-prefix",),
+        target="http.api_prefix",
+        metavar="PREFIX",
+        parse=api_prefix,
+        env="LLAMA_ARG_API_PREFIX",
+        help="what every path begins with, such as /llama (default: nothing)",
+    ),
+    Value(
+        names=("--cors-origins",),
+        target="http.cors_origins",
+        metavar="ORIGINS",
+        parse=str,
+        env="LLAMA_ARG_CORS_ORIGINS",
+        help="origins whose pages may call the server, comma-separated; * = any, localhost = those of this machine "
+        "(default: * with an API key, localhost without)",
+    ),
+    Value(
+        names=("--cors-methods",),
+        target="http.cors_methods",
+        metavar="METHODS",
+        parse=str,
+        env="LLAMA_ARG_CORS_METHODS",
+        help="methods that they may use (default: {})",
+    ),
+    Value(
+        names=("--cors-headers",),
+        target="http.cors_headers",
+        metavar="HEADERS",
+        parse=str,
+        env="LLAMA_ARG_CORS_HEADERS",
+        help="headers that they may send (default: {})",
+    ),
+    Switch(
+        names=("--cors-credentials",),
+        off=("--no-cors-credentials",),
+        target="http.cors_credentials",
+        env="LLAMA_ARG_CORS_CREDENTIALS",
+        help="whether they may send credentials (default: {})",
+    ),
+    Value(
+        names=("--ssl-key-file",),
+        target="http.ssl_key_file",
+        metavar="FNAME",
+        parse=existing_file,
+        env="LLAMA_ARG_SSL_KEY_FILE",
+        help="private key for TLS, in PEM",
+    ),
+    Value(
+        names=("--ssl-cert-file",),
+        target="http.ssl_cert_file",
+        metavar="FNAME",
+        parse=existing_file,
+        env="LLAMA_ARG_SSL_CERT_FILE",
+        help="certificate for TLS, in PEM",
+    ),
+    Value(
+        names=("-to", "--timeout"),
+        target="http.timeout",
+        metavar="N",
+        parse=integer(0),
+        env="LLAMA_ARG_TIMEOUT",
+        help="seconds that reading a request or writing to a client may stand still (default: {})",
+    ),
+    Value(
+        names=("--sse-ping-interval",),
+        target="http.sse_ping_interval",
+        metavar="N",
+        parse=integer(-1),
+        env="LLAMA_ARG_SSE_PING_INTERVAL",
+        help="seconds of silence after which a stream sends a comment (default: {}, -1 = never)",
     ),
     Switch(
         names=("--slots",),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ..config import EngineConfig, LogConfig, SamplingConfig, ServerConfig
+from ..config import ServerConfig
 from ..errors import StartupError
 from .row import Constant, Flag, Switch, Value
 from .table import BY_NAME, FLAGS
 from .values import boolean
 
-ADDS_UP = ("loras", "logit_bias", "dry_sequence_breakers")
+ADDS_UP = ("control_vectors", "loras", "logit_bias", "dry_sequence_breakers")
 """Targets whose flags may be given several times."""
 
 Setting = tuple[Flag, object]
@@ -25,6 +27,18 @@ class UsageError(StartupError):
 
 class Show(Exception):
     """`--help` or `--version`: `str()` says which."""
+
+
+class Tree(dict[str, Any]):
+    """Values of a configuration's fields by name; those of a configuration in it are a Tree again."""
+
+    def applied_to(self, config: Any) -> Any:
+        """`config` with these values in place of its own."""
+        values = {
+            name: value.applied_to(getattr(config, name)) if isinstance(value, Tree) else value
+            for name, value in self.items()
+        }
+        return replace(config, **values)
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig:
@@ -55,10 +69,11 @@ def _read_argv(argv: Sequence[str]) -> Iterator[Setting]:
             raise UsageError(f"{name} takes no value")
         match flag:
             case Value():
-                value = next(words, None) if value is None else value
-                if value is None:
+                following = [value] if value is not None else []
+                following += itertools.islice(words, flag.n_values - len(following))
+                if len(following) < flag.n_values:
                     raise UsageError(f"{name} needs a value: {name} {flag.metavar}")
-                yield flag, _checked(flag.parse, name, value)
+                yield flag, _checked(flag.parse, name, " ".join(following))
             case Switch():
                 yield flag, name in flag.names
             case Constant(target="show", value=what):
@@ -119,12 +134,14 @@ def _checked(parse: Callable[[str], object], name: str, value: str) -> object:
 
 def _configure(settings: Sequence[Setting]) -> ServerConfig:
     """Apply settings in order: the last one wins, except that API keys and what `ADDS_UP` names add up."""
-    parts: dict[str, dict[str, Any]] = {"": {}, "engine": {}, "log": {}, "sampling": {}}
+    tree = Tree()
     for flag, value in settings:
         if flag.target == "nothing":
             continue
-        part, _, name = flag.target.rpartition(".")
-        fields = parts[part]
+        *parts, name = flag.target.split(".")
+        fields = tree
+        for part in parts:
+            fields = fields.setdefault(part, Tree())
         match value:
             case frozenset():
                 value |= fields.get(name, frozenset())
@@ -133,9 +150,5 @@ def _configure(settings: Sequence[Setting]) -> ServerConfig:
             case tuple() if name in ADDS_UP:
                 value = fields.get(name, ()) + value
         fields[name] = value
-    return ServerConfig(
-        engine=EngineConfig(**parts["engine"]),
-        log=LogConfig(**parts["log"]),
-        sampling=SamplingConfig(**parts["sampling"]),
-        **parts[""],
-    )
+    config: ServerConfig = tree.applied_to(ServerConfig())
+    return config

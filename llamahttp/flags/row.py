@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """One row. `target`: a field of ServerConfig; `engine.`, `log.` or `sampling.` and a field of it; or `nothing`."""
+    """One row. `target`: the path of a field in ServerConfig, such as `port` or `engine.n_ctx`; or `nothing`."""
 
     names: tuple[str, ...]
     target: str
@@ -27,6 +27,8 @@ class Value(Flag):
 
     metavar: str
     parse: Callable[[str], object]
+    n_values: int = 1
+    """Words that it takes; `parse` gets them with a space between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

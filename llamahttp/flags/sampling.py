@@ -18,6 +18,7 @@ from .values import (
     seed,
     sequence_breaker,
     temperature,
+    text_file,
 )
 
 
@@ -130,6 +131,15 @@ SAMPLING: tuple[Flag, ...] = (
         logit_bias,
         "make a token more or less likely; may be given several times",
         metavar="TOKEN_ID(+/-)BIAS",
+    ),
+    _sampling("--grammar", "grammar", str, "GBNF grammar that answers obey", metavar="GRAMMAR"),
+    _sampling("--grammar-file", "grammar", text_file, "file with that grammar", metavar="FNAME"),
+    Constant(
+        names=("-bs", "--backend-sampling"),
+        target="engine.backend_sampling",
+        value=True,
+        env="LLAMA_ARG_BACKEND_SAMPLING",
+        help="sample on the device that computes the model, where a request's samplers allow it",
     ),
 )
 """Defaults of requests; what is not given is the model's own (`general.sampling.*` in its file), else as said here."""

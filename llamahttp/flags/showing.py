@@ -42,10 +42,11 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _described(flag: Flag) -> str:
-    part, _, name = flag.target.rpartition(".")
     if "{" not in flag.help:
         return flag.help
-    default = getattr(getattr(ServerConfig(), part) if part else ServerConfig(), name)
+    default: object = ServerConfig()
+    for name in flag.target.split("."):
+        default = getattr(default, name)
     shown = {True: "on", False: "off"}[default] if isinstance(default, bool) else default
     return flag.help.format(shown)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .row import Flag, Switch, Value
+from .row import Constant, Flag, Switch, Value
 from .values import cache_ram, directory, integer, n_slots, number
 
 SLOTS: tuple[Flag, ...] = (
@@ -148,5 +148,11 @@ SLOTS: tuple[Flag, ...] = (
         off=("--no-warmup",),
         target="engine.warmup",
         help="compute something once before serving (default: {})",
+    ),
+    Constant(
+        names=("--lora-init-without-apply",),
+        target="engine.lora_init_without_apply",
+        value=True,
+        help="load the LoRA adapters and apply none until POST /lora-adapters or a request says so",
     ),
 )

@@ -112,6 +112,44 @@ def _gguf_file(value: str, kind: str) -> Path:
     return path
 
 
+def existing_file(value: str) -> Path:
+    path = Path(value).expanduser()
+    if not path.is_file():
+        raise StartupError(f"there is no file {value}")
+    return path
+
+
+def existing_directory(value: str) -> Path:
+    path = Path(value).expanduser()
+    if not path.is_dir():
+        raise StartupError(f"{value} is not a directory")
+    return path
+
+
+def api_prefix(value: str) -> str:
+    """`/llama`; empty is none."""
+    if value and (not value.startswith("/") or value.endswith("/")):
+        raise ValueError(f"{value!r} is not a prefix: it begins with a slash and ends without one")
+    return value
+
+
+def layer_range(value: str) -> tuple[int, int]:
+    """`START END`, both inclusive."""
+    first, last = map(integer(0), value.split(" "))
+    if last < first:
+        raise ValueError(f"{first} to {last} is no range")
+    return first, last
+
+
+def control_vectors(value: str) -> tuple[tuple[Path, float], ...]:
+    return tuple((_gguf_file(name, "control vector"), 1.0) for name in _comma_separated(value))
+
+
+def scaled_control_vectors(value: str) -> tuple[tuple[Path, float], ...]:
+    """Comma-separated `FNAME:SCALE`."""
+    return tuple(_scaled_file(entry, "control vector") for entry in _comma_separated(value))
+
+
 def adapters(value: str) -> tuple[tuple[Path, float], ...]:
     """Comma-separated files, each applied in full; a name with a comma stands in double quotes."""
     return tuple((_gguf_file(name, "adapter"), 1.0) for name in _comma_separated(value))
@@ -119,14 +157,14 @@ def adapters(value: str) -> tuple[tuple[Path, float], ...]:
 
 def scaled_adapters(value: str) -> tuple[tuple[Path, float], ...]:
     """Comma-separated `FNAME:SCALE`."""
-    return tuple(map(_scaled_adapter, _comma_separated(value)))
+    return tuple(_scaled_file(entry, "adapter") for entry in _comma_separated(value))
 
 
-def _scaled_adapter(entry: str) -> tuple[Path, float]:
+def _scaled_file(entry: str, kind: str) -> tuple[Path, float]:
     name, colon, scale = entry.rpartition(":")
     if not colon:
         raise ValueError(f"{entry!r} has no scale: give FNAME:SCALE")
-    return _gguf_file(name, "adapter"), number(-FLOAT32_MAX, FLOAT32_MAX)(scale)
+    return _gguf_file(name, kind), number(-FLOAT32_MAX, FLOAT32_MAX)(scale)
 
 
 def _comma_separated(value: str) -> list[str]:
