@@ -18,6 +18,17 @@ from .task import SamplingParams, TokenProbs
 SamplerT = TypeVar("SamplerT", bound="Sampler")
 
 
+class FimTokens(NamedTuple):
+    """Tokens that frame the parts of a text to fill in the middle of; -1 where the model has none."""
+
+    prefix: int = -1
+    suffix: int = -1
+    middle: int = -1
+    repository: int = -1
+    """Before the name of the repository that files of context are from; likewise `file`."""
+    file: int = -1
+
+
 class Vocab(Protocol):
     """A vocabulary; any thread may use it."""
 
@@ -29,6 +40,7 @@ class Vocab(Protocol):
     adds_bos: bool
     adds_eos: bool
     adds_sep: bool
+    fim: FimTokens
     eog: frozenset[int]
     """Every token that ends a generation."""
     pieces: Sequence[bytes]

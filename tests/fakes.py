@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llamahttp.abc import BatchError, Constraint, Embedder, ModelInfo
+from llamahttp.abc import BatchError, Constraint, Embedder, FimTokens, ModelInfo
 from llamahttp.candidates import NO_TOKEN
 from llamahttp.config import EngineConfig
 from llamahttp.engine import Engine
@@ -47,6 +47,7 @@ class FakeVocab:
     bos = -1
     eos = EOS
     sep = -1
+    fim = FimTokens()
     adds_bos = adds_eos = adds_sep = False
     eog = frozenset({EOS})
     pieces = (*(bytes([i]) for i in range(256)), b"")

@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ..abc import ModelInfo
+from ..abc import FimTokens, ModelInfo
 from ..errors import ModelError, Unavailable
 from . import library, library_log
 from .functions import CONSTANTS
@@ -154,6 +154,13 @@ class LlamaVocab:
         self.bos: int = lib.llama_vocab_bos(handle)
         self.eos: int = lib.llama_vocab_eos(handle)
         self.sep: int = lib.llama_vocab_sep(handle)
+        self.fim = FimTokens(
+            lib.llama_vocab_fim_pre(handle),
+            lib.llama_vocab_fim_suf(handle),
+            lib.llama_vocab_fim_mid(handle),
+            lib.llama_vocab_fim_rep(handle),
+            lib.llama_vocab_fim_sep(handle),
+        )
         self.adds_bos: bool = lib.llama_vocab_get_add_bos(handle)
         self.adds_eos: bool = lib.llama_vocab_get_add_eos(handle)
         self.adds_sep: bool = lib.llama_vocab_get_add_sep(handle)
