@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,95 @@ class Pooling(enum.Enum):
     LAST = "last"
     RANK = "rank"
     """What a classifier behind them says: scores instead of an embedding."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadConfig:
+    """How a model's file is read, and where its weights go. Names and defaults are llama-server's."""
+
+    mode: str = "auto"
+    """auto, none, mmap, mlock, mmap+mlock or dio."""
+    lazy: str = "auto"
+    """Whether rows of marked tensors are read from disk on demand: on, off, or auto for those above 4 GiB."""
+    check_tensors: bool = False
+    """Look for values that are not numbers."""
+    overrides: tuple[tuple[str, int | float | bool | str], ...] = ()
+    """Metadata by key that takes the place of the file's."""
+    devices: tuple[str, ...] | None = None
+    """Names of the devices that layers may go to; None is all, nothing is the CPU alone."""
+    split_mode: str = "layer"
+    """none, layer, row or tensor."""
+    tensor_split: tuple[float, ...] = ()
+    """Share of the model for each device; nothing leaves it to libllama."""
+    main_gpu: int = 0
+    tensor_buffers: tuple[tuple[str, str], ...] = ()
+    """Regular expression of tensor names, and the kind of buffer that they go to."""
+    repack: bool = True
+    """Weights may be rearranged for the CPU."""
+    no_host: bool = False
+    """Bypass the devices' host buffers."""
+    numa: str | None = None
+    """distribute, isolate or numactl."""
+
+
+@dataclass(frozen=True, slots=True)
+class CpuConfig:
+    """Where and how CPU threads run. None leaves it to libllama."""
+
+    cpus: frozenset[int] | None = None
+    is_strict: bool | None = None
+    """One CPU for each thread."""
+    priority: int | None = None
+    """-1 low, 0 normal, 1 medium, 2 high, 3 realtime."""
+    poll: int | None = None
+    """0 sleeps until there is work, 100 never does."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeConfig:
+    """How a context computes and what its cache holds. Names and defaults are llama-server's."""
+
+    flash_attn: bool | None = None
+    """None lets libllama decide."""
+    type_k: str = "f16"
+    type_v: str = "f16"
+    """ggml's names of the types of the KV cache."""
+    kv_offload: bool = True
+    """The KV cache lies on the device."""
+    op_offload: bool = True
+    """Large operations on tensors of the host are computed on the device."""
+    rope_scaling: str | None = None
+    """none, linear or yarn; None is what the model says."""
+    rope_freq_base: float = 0.0
+    rope_freq_scale: float = 0.0
+    """0 is what the model says, in both."""
+    yarn_orig_ctx: int = 0
+    yarn_ext_factor: float = -1.0
+    yarn_attn_factor: float = -1.0
+    yarn_beta_slow: float = -1.0
+    yarn_beta_fast: float = -1.0
+    """A negative number is what the model says, in all of them."""
+    cpu: CpuConfig = CpuConfig()
+    """Threads while generating."""
+    cpu_batch: CpuConfig = CpuConfig()
+    """Threads for prompts; where None, as `cpu` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model is fetched from that is not a file of this machine. Names are llama-server's."""
+
+    repo: str | None = None
+    """`user/model` or `user/model:quant` of Hugging Face."""
+    file: str | None = None
+    """The file of that repository, in place of the one that the quant names."""
+    url: str | None = None
+    token: str | None = None
+    """Of Hugging Face."""
+    is_offline: bool = False
+    """Take what the cache holds and ask nobody."""
+    wants_mmproj: bool = True
+    """Fetch the projector for images, too, where the repository has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +174,8 @@ class EngineConfig:
     """Control vectors with their scales, which are added up."""
     control_vector_layers: tuple[int, int] | None = None
     """First and last layer that control vectors are applied to; None is all."""
+    load: LoadConfig = LoadConfig()
+    compute: ComputeConfig = ComputeConfig()
     backend_sampling: bool = False
     """Sample on the device, where the samplers of a request allow it."""
 
@@ -158,6 +250,10 @@ class HttpConfig:
     """Other processes may listen on the same port (SO_REUSEPORT)."""
     static_path: Path | None = None
     """Directory whose files are served in place of the built-in page."""
+    ui: bool = True
+    """Serve the page, or the files that take its place."""
+    allowed_hosts: frozenset[str] = frozenset()
+    """Names that a request may call the server by, beside local ones, where no API key protects it; `*` is any."""
     api_prefix: str = ""
     """Begins every path, as `/llama` does; without a slash at its end."""
     cors_origins: str | None = None
@@ -180,6 +276,8 @@ class ServerConfig:
     """What the HTTP side needs."""
 
     engine: EngineConfig = field(default_factory=EngineConfig)
+    source: ModelSource = field(default_factory=ModelSource)
+    """Where `engine.model` comes from, if it is not on this machine."""
     http: HttpConfig = field(default_factory=HttpConfig)
     log: LogConfig = field(default_factory=LogConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -190,6 +288,28 @@ class ServerConfig:
     alias: str | None = None
     """Model name shown to clients; None takes the file's name."""
     api_keys: frozenset[str] = frozenset()
+    tags: tuple[str, ...] = ()
+    """Words about the model that `/v1/models` shows."""
+    ui: bool = True
+    """Serve the page."""
+    ui_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that `/props` hands to the page."""
+    props: bool = False
+    """Take `POST /props`."""
+    stop: tuple[str, ...] = ()
+    """Stop strings of requests that name none."""
+    special: bool = False
+    """Answers show special tokens."""
+    spm_infill: bool = False
+    """Infill prompts put the suffix first."""
+    template_kwargs: tuple[tuple[str, Any], ...] = ()
+    """Variables of the chat template, which a request's own win over."""
+    reasoning_format: str = "auto"
+    """Default of a request's `reasoning_format`."""
+    parse_chat: bool = True
+    """Tell thoughts and tool calls apart from the rest of an answer."""
+    prefill_assistant: bool = True
+    """Continue a chat's last message if it is the assistant's."""
     chat_template: str | None = None
     """Jinja source that replaces the model's own, or `chatml`."""
     n_predict: int = -1
@@ -214,5 +334,9 @@ class ServerConfig:
     """Serve `/metrics`."""
     slots: bool = True
     """Serve `/slots`."""
+    sleep_idle_seconds: int = -1
+    """Seconds without a request after which the model is unloaded, until the next one comes; -1 is never."""
     max_body: int = 64 << 20
     """Bytes of a request body that are read before it is refused."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What the start says about flags that have no effect."""

@@ -55,6 +55,13 @@ class Unauthorized(LlamaHTTPError):
     type = "authentication_error"
 
 
+class Forbidden(LlamaHTTPError):
+    """The request may come from somebody whom the server's owner does not know of."""
+
+    status = 403
+    type = "permission_error"
+
+
 class NotFound(LlamaHTTPError):
     """No such route or object."""
 
@@ -66,6 +73,13 @@ class MethodNotAllowed(LlamaHTTPError):
     """The route exists, but not for this HTTP method."""
 
     status = 405
+    type = "invalid_request_error"
+
+
+class RequestTimeout(LlamaHTTPError):
+    """The client began a request and does not go on with it."""
+
+    status = 408
     type = "invalid_request_error"
 
 
@@ -103,6 +117,10 @@ class Unavailable(LlamaHTTPError):
     def __init__(self, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class QueueTimeout(Unavailable):
+    """The request waited for a slot as long as it may."""
 
 
 class EngineError(LlamaHTTPError):

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from .row import Constant, Flag, Switch, Value
-from .values import alias, api_key_file, api_keys, api_prefix, existing_directory, existing_file, integer
+from .values import (
+    alias,
+    api_key_file,
+    api_keys,
+    api_prefix,
+    existing_directory,
+    existing_file,
+    host_names,
+    idle_seconds,
+    integer,
+)
 
 HTTP: tuple[Flag, ...] = (
     Value(
@@ -36,6 +46,22 @@ HTTP: tuple[Flag, ...] = (
         parse=existing_directory,
         env="LLAMA_ARG_STATIC_PATH",
         help="directory of static files to serve in place of the built-in page",
+    ),
+    Switch(
+        names=("--ui", "--webui"),
+        off=("--no-ui", "--no-webui"),
+        target="http.ui",
+        env="LLAMA_ARG_UI",
+        help="serve the page, or what --path puts in its place (default: {})",
+    ),
+    Value(
+        names=("--allowed-hosts",),
+        target="http.allowed_hosts",
+        metavar="NAMES",
+        parse=host_names,
+        env="LLAMA_ARG_ALLOWED_HOSTS",
+        help="names that requests may call a server by that only this machine reaches and no API key protects, beside "
+        "local ones; comma-separated, * = any",
     ),
     Value(
         names=("--api-prefix",),
@@ -122,6 +148,13 @@ HTTP: tuple[Flag, ...] = (
         value=True,
         env="LLAMA_ARG_ENDPOINT_METRICS",
         help="serve counters for Prometheus at GET /metrics",
+    ),
+    Value(
+        names=("--sleep-idle-seconds",),
+        target="sleep_idle_seconds",
+        metavar="SECONDS",
+        parse=idle_seconds,
+        help="seconds without a request after which the model is unloaded until the next one (default: {}, -1 = never)",
     ),
     Value(
         names=("-a", "--alias"),

@@ -133,6 +133,16 @@ def api_prefix(value: str) -> str:
     return value
 
 
+def host_names(value: str) -> frozenset[str]:
+    return frozenset(name.strip().rstrip(".").lower() for name in value.split(",") if name.strip())
+
+
+def idle_seconds(value: str) -> int:
+    if value.strip() == "0":
+        raise ValueError("0 is no time to be idle; -1 is never")
+    return integer(-1)(value)
+
+
 def layer_range(value: str) -> tuple[int, int]:
     """`START END`, both inclusive."""
     first, last = map(integer(0), value.split(" "))
