@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ CASES = {
     "penalties without top_k": SamplingParams(repeat_penalty=1.1, top_k=0),
     "DRY": SamplingParams(dry_multiplier=0.8, dry_sequence_breakers=()),
     "DRY over 4096 tokens": SamplingParams(dry_multiplier=0.8, dry_penalty_last_n=4096, dry_sequence_breakers=()),
+    "penalties over 4096 tokens": SamplingParams(repeat_penalty=1.1, repeat_last_n=4096),
     "top_n_sigma": SamplingParams(top_n_sigma=1.0),
     "Mirostat 2": SamplingParams(mirostat=2),
 }
@@ -121,6 +123,7 @@ def main() -> None:
     parser.add_argument("--flat", action="store_true", help="logits of no model: nearly all tokens are candidates")
     parser.add_argument("--only", choices=CASES)
     args = parser.parse_args()
+    sys.setswitchinterval(0.0005)  # as the server does
     draw = flat if args.flat else peaked
     rows = [draw(args.vocab, max(args.slots), seed) for seed in range(3)]
     slots = " | ".join(f"{n} slots" if n > 1 else "1 slot" for n in args.slots)

@@ -19,6 +19,9 @@ NO_TOKEN = -1
 LIKELY = (1e-3, 1e-4, 1e-5, 1e-6)
 """Tokens of at least one of these probabilities have `top_p` together, unless hardly any is likelier than others."""
 
+N_STAND_INS = 2
+"""Entries of a nucleus that are no tokens."""
+
 MAX_NUCLEUS = 16384
 """Above this, the candidates here cost about as much as libllama's sort of all."""
 
@@ -93,63 +96,38 @@ def log_softmax_at(row: NDArray[np.float32], tokens: NDArray[np.intp]) -> NDArra
 
 
 class Scratch:
-    """Room for the exponentials of one row: to allocate it anew would cost page faults each time."""
+    """Room for numbers of one row: to allocate it anew would cost page faults each time."""
 
     def __init__(self, n_vocab: int) -> None:
-        self.scaled = np.zeros(n_vocab, np.float32)
+        self.row = np.zeros(n_vocab, np.float32)
+        """Logits after the first stages of a chain; the functions here do not touch it."""
         self.weights = np.zeros(n_vocab, np.float32)
+        self.sums = np.zeros(n_vocab, np.float32)
 
-    def weigh(self, row: NDArray[np.float32], banned: NDArray[np.int32], temperatures: tuple[float, ...]) -> float:
-        """Fill `scaled` with logits over temperatures and `weights` with exp(scaled - largest).
-
-        Gives the largest of `scaled`, which is not finite where the logits are no numbers.
-        """
-        scaled, weights = self.scaled, self.weights
-        np.copyto(scaled, row)
-        if len(banned):
-            scaled[banned] = -np.inf
-        for temperature in temperatures:
-            np.divide(scaled, np.float32(temperature), out=scaled)
-        largest = scaled.max()
+    def weigh(self, row: NDArray[np.float32]) -> float:
+        """Fill `weights` with exp(row - largest). Gives the largest: not finite where the logits are no numbers."""
+        largest = row.max()
         if math.isfinite(largest):
-            np.subtract(scaled, largest, out=weights)
-            np.exp(weights, out=weights)
+            np.subtract(row, largest, out=self.weights)
+            np.exp(self.weights, out=self.weights)
         return float(largest)
 
 
-def by_logit(
-    row: NDArray[np.float32], banned: NDArray[np.int32], scratch: Scratch
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """All tokens, best first, with their logits; those `banned` are last."""
-    logits = np.negative(row, out=scratch.scaled)
-    logits[banned] = np.inf
-    tokens = np.argsort(logits).astype(np.int32)
-    return tokens, -logits[tokens]
+def by_logit(row: NDArray[np.float32], scratch: Scratch) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """All tokens, best first, with their logits."""
+    tokens = np.argsort(np.negative(row, out=scratch.weights)).astype(np.int32)
+    return tokens, row[tokens]
 
 
-def at_least(
-    row: NDArray[np.float32], changed: NDArray[np.int32], distance: float, scratch: Scratch
-) -> NDArray[np.int32]:
-    """The tokens, ascending, that lie at most `distance` below the largest logit; and all `changed`, whose logits
-    here do not count."""
-    others = row
-    if len(changed):
-        others = scratch.scaled
-        np.copyto(others, row)
-        others[changed] = -np.inf
-    largest = float(others.max())
+def at_least(row: NDArray[np.float32], distance: float) -> NDArray[np.int32]:
+    """The tokens, ascending, that lie at most `distance` below the largest logit."""
+    largest = float(row.max())
     slack = 1e-5 * (abs(largest) + abs(distance))  # of float32
-    tokens = np.flatnonzero(others >= np.float32(largest - distance - slack)).astype(np.int32)
-    return np.union1d(tokens, changed) if len(changed) else tokens
+    return np.flatnonzero(row >= np.float32(largest - distance - slack)).astype(np.int32)
 
 
 def nucleus(
-    row: NDArray[np.float32],
-    banned: NDArray[np.int32],
-    temperatures: tuple[float, ...],
-    top_p: float,
-    min_p: float,
-    scratch: Scratch,
+    row: NDArray[np.float32], top_p: float, min_p: float, scratch: Scratch
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
     """The tokens that `top_p`, or `min_p` after it, can leave, best first, with their logits.
 
@@ -159,7 +137,7 @@ def nucleus(
     None if the cut is within the error of what is computed here, or if the tokens are too many. libllama's sum over all
     is repeated addition by addition, but not where all that `min_p` leaves is less than `top_p` by any sum.
     """
-    largest = scratch.weigh(row, banned, temperatures)
+    largest = scratch.weigh(row)
     if not math.isfinite(largest):
         return None
     weights = scratch.weights
@@ -170,13 +148,12 @@ def nucleus(
     few = weights[tokens]
     total = float(weights.sum())
     if min_p < LEAST_MIN_P or float(few.sum()) > (top_p - SUM_ERROR * len(weights)) * total:
-        total = float(np.add.accumulate(weights, out=scratch.scaled)[-1])
+        total = float(np.add.accumulate(weights, out=scratch.sums)[-1])
         parts = np.add.accumulate(few / np.float32(total))
         if bool((np.abs(parts - top_p) <= NUCLEUS_ERROR).any()):
             return None
     rest = max(total - float(np.add.accumulate(few)[-1]), 1e-30 * total)
-    scale = math.prod(temperatures)
-    ends = np.array([(largest - 60) * scale, (largest + math.log(rest)) * scale], np.float32)
+    ends = np.array([largest - 60, largest + math.log(rest)], np.float32)
     return np.append(tokens, (NO_TOKEN, NO_TOKEN)).astype(np.int32), np.append(row[tokens], ends)
 
 
@@ -196,19 +173,13 @@ def _nucleus_tokens(weights: NDArray[np.float32], top_p: float, min_p: float) ->
     return None
 
 
-def draw(
-    row: NDArray[np.float32],
-    banned: NDArray[np.int32],
-    temperatures: tuple[float, ...],
-    position: float,
-    scratch: Scratch,
-) -> int | None:
+def draw(row: NDArray[np.float32], position: float, scratch: Scratch) -> int | None:
     """The token at `position`, within [0, 1), of all probabilities side by side in the order of tokens.
 
     None if it is so near a border that rounding decides, or the logits are not numbers.
     """
     # weights    [ block 0 | block 1 | ..... | rest )        cumulated by block, then within the one that is hit
-    if not math.isfinite(scratch.weigh(row, banned, temperatures)):
+    if not math.isfinite(scratch.weigh(row)):
         return None
     weights = scratch.weights
     n_blocks = len(weights) // 256

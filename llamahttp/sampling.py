@@ -4,17 +4,21 @@ All tiers give the token that libllama's own chain gives for the same seed; they
 
     GREEDY       the largest logit wins: one vectorised argmax over the rows of all slots
     CANDIDATES   the chain's first cut is to the top k: the few that can survive are found by block maxima
+    CHANGED      the same where the chain changes so many logits before that they are changed first
     FLOOR        its first cut is min_p: those near enough to the largest are found by one comparison
     NUCLEUS      its first cut is top_p: weighed and found in numpy, unless rounding could decide
     DRAW         it cuts nothing: drawn in numpy, unless rounding could decide
     FULL         everything else reads the whole vocabulary, slots in parallel on a pool
+
+Before the first cut a chain changes a few logits (biases, penalties, DRY) and scales all. From CHANGED on, libllama is
+only asked about those few, numpy scales the others, and the rest of the chain follows.
 """
 
 from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +62,9 @@ number can leave libllama's memory."""
 
 REPEAT_PENALTIES = (1e-6, 1e6)
 
+LOOKS_BACK = frozenset({"penalties", "dry"})
+"""Samplers that change the logits of tokens that have come before."""
+
 SHIFTS_RANKS = frozenset({"typ_p", "xtc", "infill"})
 """Samplers that may remove the largest logit."""
 
@@ -67,6 +74,7 @@ class Tier(enum.Enum):
 
     GREEDY = enum.auto()
     CANDIDATES = enum.auto()
+    CHANGED = enum.auto()
     FLOOR = enum.auto()
     NUCLEUS = enum.auto()
     DRAW = enum.auto()
@@ -81,10 +89,14 @@ class Plan:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    n_before: int = 0
+    """Stages before that cut, biases among them."""
     temperatures: tuple[float, ...] = ()
-    """Applied before that cut."""
+    """Applied by those stages."""
+    changes_later: bool = False
+    """Penalties or DRY come behind that cut."""
     is_sorted: bool = False
-    """FULL: the chain begins by sorting all tokens, which numpy does faster."""
+    """FULL: what follows begins by sorting all tokens, which numpy does faster."""
 
 
 FULL = Plan(Tier.FULL)
@@ -156,41 +168,46 @@ def plan(params: SamplingParams, n_vocab: int) -> Plan:
     """The cheapest tier that is exact, for `params` whose biases are of different tokens."""
     names = stages(params)
     has_biases = any(bias != -math.inf for _, bias in params.logit_bias)
-    changes = has_biases or "penalties" in names or "dry" in names
+    if is_greedy(params) and not (has_biases or LOOKS_BACK & set(names)):
+        return Plan(Tier.GREEDY)
+    n = 0 if params.mirostat else next((i for i in range(len(names)) if _cuts(params, names[i])), len(names))
+    return replace(
+        _at_first_cut(params, names[n:], n_vocab),
+        n_before=bool(params.logit_bias) + n,
+        temperatures=(params.temperature,) * names[:n].count("temperature"),
+        changes_later=bool(LOOKS_BACK & set(names[n:])),
+    )
+
+
+def _cuts(params: SamplingParams, name: str) -> bool:
+    """Whether a stage does more than to change a few logits or scale all."""
+    if name == "temperature":
+        return params.dynatemp_range > 0 or params.temperature <= COLDEST
+    return name not in LOOKS_BACK
+
+
+def _at_first_cut(params: SamplingParams, names: tuple[str, ...], n_vocab: int) -> Plan:
+    """The plan for a chain whose first cut is names[0], if there is one."""
     if is_greedy(params):
-        return _candidates_or_full(1, n_vocab) if changes else Plan(Tier.GREEDY)
+        return _candidates(1, n_vocab)
     if params.mirostat:
-        return FULL if has_biases else SORTED
-    temperatures: tuple[float, ...] = ()
-    for i, name in enumerate(names):
-        if name == "temperature" and params.dynatemp_range <= 0 and params.temperature > COLDEST:
-            temperatures += (params.temperature,)
-        elif name not in ("penalties", "dry"):
-            return _at_first_cut(params, names[i:], temperatures, changes, n_vocab)
-    if changes or params.n_post_probs or "adaptive_p" in params.samplers:
-        return FULL
-    return Plan(Tier.DRAW, temperatures=temperatures)
-
-
-def _at_first_cut(
-    params: SamplingParams, names: tuple[str, ...], temperatures: tuple[float, ...], changes: bool, n_vocab: int
-) -> Plan:
-    """The plan for a chain whose first cut is names[0]."""
+        return SORTED
+    if not names:
+        return FULL if params.n_post_probs or "adaptive_p" in params.samplers else Plan(Tier.DRAW)
     if names[0] == "top_k":
-        return _candidates_or_full(params.top_k, n_vocab)
+        return _candidates(params.top_k, n_vocab)
     if names[0] == "typ_p":
-        return FULL if changes else SORTED
+        return SORTED
     if params.min_keep > 1:
         return FULL
     if names[0] == "min_p":
-        return Plan(Tier.FLOOR, min_p=params.min_p, temperatures=temperatures)
-    if names[0] == "top_p" and not changes and params.top_p > 0:
-        min_p = params.min_p if names[1:2] == ("min_p",) else 0.0
-        return Plan(Tier.NUCLEUS, top_p=params.top_p, min_p=min_p, temperatures=temperatures)
+        return Plan(Tier.FLOOR, min_p=params.min_p)
+    if names[0] == "top_p" and params.top_p > 0:
+        return Plan(Tier.NUCLEUS, top_p=params.top_p, min_p=params.min_p if names[1:2] == ("min_p",) else 0.0)
     return FULL
 
 
-def _candidates_or_full(top_k: int, n_vocab: int) -> Plan:
+def _candidates(top_k: int, n_vocab: int) -> Plan:
     return Plan(Tier.CANDIDATES, top_k=top_k) if top_k <= max_candidates(n_vocab) else FULL
 
 

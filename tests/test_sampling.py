@@ -59,9 +59,11 @@ def only(*names: str, **fields: Any) -> SamplingParams:
         (SamplingParams(top_k=0), Tier.NUCLEUS),
         (SamplingParams(top_k=0, top_p=1), Tier.FLOOR),
         (SamplingParams(top_k=0, min_keep=2), Tier.FULL),
-        (SamplingParams(top_k=0, presence_penalty=1.0), Tier.FULL),
+        (SamplingParams(top_k=0, presence_penalty=1.0), Tier.NUCLEUS),
         (SamplingParams(top_k=0, logit_bias=((5, -math.inf),)), Tier.NUCLEUS),
-        (SamplingParams(top_k=0, logit_bias=((5, 1.0),)), Tier.FULL),
+        (SamplingParams(top_k=0, logit_bias=((5, 1.0),)), Tier.NUCLEUS),
+        (only("temperature", logit_bias=((5, 1.0),)), Tier.DRAW),
+        (only("top_n_sigma", "dry", top_n_sigma=1, dry_multiplier=0.8), Tier.FULL),
         (only(), Tier.DRAW),
         (only("temperature"), Tier.DRAW),
         (SamplingParams(top_k=0, top_p=1, min_p=0), Tier.DRAW),
@@ -78,16 +80,41 @@ def test_the_cheapest_exact_tier_is_taken(params: SamplingParams, expected: Tier
     ("params", "is_sorted"),
     [
         (SamplingParams(mirostat=1), True),
-        (SamplingParams(mirostat=2, logit_bias=((5, 1.0),)), False),
+        (SamplingParams(mirostat=2, logit_bias=((5, 1.0),)), True),
         (only("typ_p", "temperature", typical_p=0.5), True),
-        (only("penalties", "typ_p", typical_p=0.5, repeat_penalty=1.1), False),
+        (only("penalties", "typ_p", typical_p=0.5, repeat_penalty=1.1), True),
         (only("temperature", dynatemp_range=0.5), False),  # nothing is cut: the order of equals would show
         (only("xtc", xtc_probability=0.5), False),
         (SamplingParams(top_n_sigma=1), False),
     ],
 )
 def test_chains_that_begin_by_sorting_get_what_is_sorted(params: SamplingParams, is_sorted: bool) -> None:
-    assert sampling.plan(params, 32_000) == sampling.Plan(Tier.FULL, is_sorted=is_sorted)
+    plan = sampling.plan(params, 32_000)
+    assert (plan.tier, plan.is_sorted) == (Tier.FULL, is_sorted)
+
+
+BIAS = ((5, 1.0),)
+PENALISED = {"repeat_penalty": 1.1, "temperature": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("params", "n_before", "temperatures", "changes_later"),
+    [
+        (SamplingParams(), 0, (), False),
+        (replace(SamplingParams(), logit_bias=BIAS, repeat_penalty=1.1, dry_multiplier=0.8), 3, (), False),
+        (only("temperature", "penalties", "min_p", **PENALISED), 2, (0.5,), False),
+        (only("temperature", "min_p", "penalties", **PENALISED), 1, (0.5,), True),
+        (only("temperature", "penalties", "min_p", **{**PENALISED, "temperature": 0}), 0, (), True),
+        (only("penalties", "temperature", "dry", "temperature", **PENALISED), 3, (0.5, 0.5), False),
+        (only("temperature", dynatemp_range=1, logit_bias=BIAS), 1, (), False),
+        (SamplingParams(mirostat=2, logit_bias=BIAS), 1, (), False),
+    ],
+)
+def test_stages_before_the_first_cut_only_change_a_few_logits_or_scale_all(
+    params: SamplingParams, n_before: int, temperatures: tuple[float, ...], changes_later: bool
+) -> None:
+    plan = sampling.plan(params, 32_000)
+    assert (plan.n_before, plan.temperatures, plan.changes_later) == (n_before, temperatures, changes_later)
 
 
 @pytest.mark.parametrize("n_vocab", [2, 63, 64, 300])

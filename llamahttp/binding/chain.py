@@ -20,6 +20,9 @@ from .structs import LogitBias, TokenData, TokenDataArray
 TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 assert TOKEN_DATA.itemsize == c.sizeof(TokenData)
 
+MAX_SHORT = 2048
+"""Candidates that a chain is applied to with the GIL: giving it away would cost more."""
+
 MIROSTAT_M = 100
 """Tokens from which Mirostat 1 estimates the distribution; llama-server's."""
 
@@ -41,6 +44,15 @@ class Candidates:
         data["id"][:n] = tokens
         data["logit"][:n] = logits
         array.data, array.size, array.selected, array.sorted = data.ctypes.data, n, -1, is_sorted
+
+    @property
+    def size(self) -> int:
+        """How many there are now."""
+        return int(self._array.size)
+
+    def logits(self, n: int) -> NDArray[np.float32]:
+        """Of the first `n`, in the order in which they were filled in unless a chain has sorted them; a view."""
+        return self._data["logit"][:n]
 
     @property
     def selected(self) -> int:
@@ -70,17 +82,21 @@ class Candidates:
 class LlamaChain:
     """The stages that `params` ask for, in their order, without those that would change nothing.
 
-    Its history and its random numbers belong to one request; to make a chain and free it takes some 30 us.
+    Its history and its random numbers belong to one request; to make a chain and free it takes some 30 us. It is a
+    chain of two, so that the first `n_before` stages can be applied alone, and the others.
     """
 
-    def __init__(self, params: SamplingParams, vocab: int, n_vocab: int, dry: DryStages) -> None:
+    def __init__(self, params: SamplingParams, vocab: int, n_vocab: int, dry: DryStages, n_before: int = 0) -> None:
         """`vocab` is libllama's; DRY and infill read it."""
         self._lib = lib = library.load()
         chain_params = lib.llama_sampler_chain_default_params()
         chain_params.no_perf = True
         self._handle: int | None = lib.llama_sampler_chain_init(chain_params)
-        for stage in _Stages(lib, params, vocab, n_vocab, dry):
-            lib.llama_sampler_chain_add(self._handle, stage)  # which owns the stage from now on
+        self._before, self._rest = (lib.llama_sampler_chain_init(chain_params) for _ in range(2))
+        for part in (self._before, self._rest):
+            lib.llama_sampler_chain_add(self._handle, part)  # which owns it from now on
+        for i, stage in enumerate(_Stages(lib, params, vocab, n_vocab, dry)):
+            lib.llama_sampler_chain_add(self._before if i < n_before else self._rest, stage)
 
     @property
     def handle(self) -> int:
@@ -91,15 +107,27 @@ class LlamaChain:
         """Add a token to the history that penalties look at."""
         self._lib.llama_sampler_accept(self.handle, token)
 
+    def change(self, candidates: Candidates) -> None:
+        """Apply the first `n_before` stages only. None of them cuts, sorts or selects."""
+        assert self._handle is not None, "the chain is closed"
+        self._apply(self._before, candidates)
+
     def select(self, candidates: Candidates) -> int:
-        """Apply the chain to the few that `candidates` holds; the token that it selects."""
-        self._lib.llama_sampler_apply(self.handle, candidates.pointer)
+        """Apply the chain; the token that it selects."""
+        self._apply(self.handle, candidates)
         return candidates.selected
 
-    def select_long(self, candidates: Candidates) -> int:
-        """`select` among many, without the GIL meanwhile."""
-        self._lib.llama_sampler_apply_long(self.handle, candidates.pointer)
+    def select_changed(self, candidates: Candidates) -> int:
+        """Apply what comes behind the first `n_before` stages; the token that it selects."""
+        assert self._handle is not None, "the chain is closed"
+        self._apply(self._rest, candidates)
         return candidates.selected
+
+    def _apply(self, handle: int, candidates: Candidates) -> None:
+        """To many candidates without the GIL meanwhile."""
+        lib = self._lib
+        apply = lib.llama_sampler_apply if candidates.size <= MAX_SHORT else lib.llama_sampler_apply_long
+        apply(handle, candidates.pointer)
 
     def skip(self, candidates: Candidates, token: int) -> None:
         """Spend the random numbers of one selection, of which `token` is the result."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .. import candidates, sampling
 from ..abc import Constraint
-from ..candidates import NO_TOKEN, Scratch
+from ..candidates import N_STAND_INS, NO_TOKEN, Scratch
 from ..draws import Draws
 from ..errors import InvalidRequest
 from ..sampling import History, Plan, Tier
@@ -51,9 +51,9 @@ class LlamaSampler:
     ) -> None:
         """Owns `chain`, which is None for the tier that needs none."""
         self.tier = plan.tier
-        """How the next token is found; where a chain changes too many logits, FULL for this step."""
-        self.changed = np.array(sorted({token for token, _ in params.logit_bias}), np.int32)
-        """CANDIDATES, FLOOR: tokens whose logits the chain changes before it cuts."""
+        """How the next token is found; CHANGED or FULL for a step where a chain changes too many logits."""
+        self.changed = self._biased = np.array(sorted({token for token, _ in params.logit_bias}), np.int32)
+        """Tokens whose logits the chain changes at this step, ascending."""
         self.post_probs: TokenProbs | None = None
         """Of the last token, if the request wants those."""
         self.constraint = constraint
@@ -61,7 +61,6 @@ class LlamaSampler:
         self._plan = plan
         self._chain = chain
         self._n_vocab = n_vocab
-        self._biased = self.changed
         self._banned = np.array([token for token, bias in params.logit_bias if bias == -math.inf], np.int32)
         self._banned_set = frozenset(self._banned.tolist())
         self._names = sampling.stages(params)
@@ -91,10 +90,9 @@ class LlamaSampler:
         self.post_probs = None
         if self._history is not None:
             self.changed = sampling.changed_tokens(self._params, self._names, self._history, self._biased)
-        elif self._plan.tier is not Tier.CANDIDATES:
-            return
-        is_few = self.n_candidates <= sampling.max_candidates(self._n_vocab)
-        self.tier = self._plan.tier if is_few else Tier.FULL
+        if self._plan.tier is Tier.CANDIDATES:
+            is_few = self.n_candidates <= sampling.max_candidates(self._n_vocab)
+            self.tier = Tier.CANDIDATES if is_few else Tier.FULL if self._plan.changes_later else Tier.CHANGED
 
     @property
     def n_candidates(self) -> int:
@@ -127,43 +125,72 @@ class LlamaSampler:
     def choose(self, desk: Desk, row: NDArray[np.float32], all_tokens: NDArray[np.int32]) -> int:
         """The other tiers. Any thread; what reads the whole row does so without the GIL."""
         plan = self._plan
+        row = self._before_cut(desk, row)
         match self.tier:
+            case Tier.CHANGED:
+                (tokens,) = candidates.top_tokens(row[np.newaxis], plan.top_k)
+                return self._select_changed(desk, tokens, row[tokens])
             case Tier.FLOOR:
-                distance = -math.log(plan.min_p) * math.prod(plan.temperatures)
-                tokens = candidates.at_least(row, self.changed, distance, desk.scratch)
-                return self._select(desk, tokens, row[tokens])
+                tokens = candidates.at_least(row, -math.log(plan.min_p))
+                return self._select_changed(desk, tokens, row[tokens])
             case Tier.NUCLEUS:
-                few = candidates.nucleus(row, self._banned, plan.temperatures, plan.top_p, plan.min_p, desk.scratch)
+                few = candidates.nucleus(row, plan.top_p, plan.min_p, desk.scratch)
                 if few is not None:
-                    return self._select(desk, *few, is_sorted=True)
+                    return self._select_changed(desk, *few, is_sorted=True)
             case Tier.DRAW:
                 assert self._draws is not None and self._chain is not None, "closed"
-                position = self._draws.next()
-                token = candidates.draw(row, self._banned, plan.temperatures, position, desk.scratch)
+                token = candidates.draw(row, self._draws.next(), desk.scratch)
                 if token is not None:
                     self._chain.skip(desk.candidates, token)  # in case the next one is the chain's to draw
                     return token
             case Tier.FULL if plan.is_sorted:
-                return self._select(desk, *candidates.by_logit(row, self._banned, desk.scratch), is_sorted=True)
-        return self._select(desk, all_tokens, row)
+                return self._select_changed(desk, *candidates.by_logit(row, desk.scratch), is_sorted=True)
+        return self._select_changed(desk, all_tokens, row)
 
-    def _select(
+    def _before_cut(self, desk: Desk, row: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The logits of all tokens as the chain's first cut finds them."""
+        plan, changed = self._plan, self.changed
+        if plan.n_before == 0 or (len(changed) == 0 and not plan.temperatures):
+            return row
+        assert self._chain is not None, "a sampler that is greedy, or closed"
+        out = desk.scratch.row
+        np.copyto(out, row)
+        for temperature in plan.temperatures:
+            np.divide(out, np.float32(temperature), out=out)
+        if len(changed):
+            desk.candidates.fill(changed, row[changed])
+            self._chain.change(desk.candidates)
+            out[changed] = desk.candidates.logits(len(changed))
+        return out
+
+    def _select(self, desk: Desk, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> int:
+        """What the chain selects among `tokens`."""
+        assert self._chain is not None, "a sampler that is greedy, or closed"
+        return self._selected(self._chain.select, desk, tokens, logits, is_sorted=False)
+
+    def _select_changed(
         self, desk: Desk, tokens: NDArray[np.int32], logits: NDArray[np.float32], *, is_sorted: bool = False
     ) -> int:
-        """What the chain selects. NO_TOKEN for logits that are not numbers, which libllama would abort on, or sort
-        beyond its memory."""
+        """The same for logits from `_before_cut`."""
         assert self._chain is not None, "a sampler that is greedy, or closed"
+        return self._selected(self._chain.select_changed, desk, tokens, logits, is_sorted=is_sorted)
+
+    def _selected(
+        self,
+        select: Callable[[Candidates], int],
+        desk: Desk,
+        tokens: NDArray[np.int32],
+        logits: NDArray[np.float32],
+        *,
+        is_sorted: bool,
+    ) -> int:
+        """NO_TOKEN for logits that are not numbers, which libllama would abort on, or sort beyond its memory."""
         if len(logits) == 0 or not math.isfinite(logits.max()):
             return NO_TOKEN
-        buffer = desk.candidates
-        buffer.fill(tokens, logits, is_sorted=is_sorted)
-        token = (
-            self._chain.select(buffer)
-            if len(tokens) <= 2 * sampling.MAX_CANDIDATES
-            else self._chain.select_long(buffer)
-        )
+        desk.candidates.fill(tokens, logits, is_sorted=is_sorted)
+        token = select(desk.candidates)
         if self._params.n_post_probs and token != NO_TOKEN:
-            self.post_probs = buffer.probs(token, self._params.n_post_probs)
+            self.post_probs = desk.candidates.probs(token, self._params.n_post_probs)
         return token
 
     def _certain(self, token: int) -> int:
@@ -230,7 +257,7 @@ class LlamaSamplerFactory:
         self._knows_draws = self._draws_are_known()
 
     def _new_desk(self) -> Desk:
-        return Desk(Candidates(self.n_vocab), Scratch(self.n_vocab))
+        return Desk(Candidates(self.n_vocab + N_STAND_INS), Scratch(self.n_vocab))
 
     def open(
         self, params: SamplingParams, prompt: NDArray[np.int32], constraint: Constraint | None = None
@@ -242,8 +269,8 @@ class LlamaSamplerFactory:
         # of several biases of a token libllama applies only the first to a few candidates
         plan = sampling.FULL if is_mixed else sampling.plan(params, self.n_vocab)
         if plan.tier is Tier.DRAW and not self._knows_draws:
-            plan = sampling.FULL
-        chain = None if plan.tier is Tier.GREEDY else self._chain(params)
+            plan = replace(plan, tier=Tier.FULL)
+        chain = None if plan.tier is Tier.GREEDY else self._chain(params, plan.n_before)
         sampler = LlamaSampler(params, plan, chain, self.n_vocab, constraint)
         sampler.begin(prompt)
         return sampler
@@ -252,8 +279,8 @@ class LlamaSamplerFactory:
         self._pool.shutdown(cancel_futures=True)
         self._dry.close()
 
-    def _chain(self, params: SamplingParams) -> LlamaChain:
-        return LlamaChain(params, self._vocab.handle, self.n_vocab, self._dry)
+    def _chain(self, params: SamplingParams, n_before: int = 0) -> LlamaChain:
+        return LlamaChain(params, self._vocab.handle, self.n_vocab, self._dry, n_before)
 
     def _prepare(self, params: SamplingParams) -> SamplingParams:
         """The parameters with the bans that they and the model imply, a bounded history, and a seed that is known."""
@@ -329,30 +356,38 @@ class LlamaSamplerFactory:
         return [sampler.likeliest(logits[i], tokens[i]) for i, sampler in enumerate(samplers)]
 
     def _sample_candidates(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
-        n_parts = min(self._n_workers, len(samplers) // N_PER_TASK)
-        if n_parts <= 1:
-            return self._choose_among(self._own, samplers, logits)
-        ends = [len(samplers) * i // n_parts for i in range(n_parts + 1)]
-        parts = list(pairwise(ends))
-        futures = self._pool.map(self._choose_part, [samplers[i:j] for i, j in parts], [logits[i:j] for i, j in parts])
-        return [token for tokens in futures for token in tokens]
+        return self._in_parts(self._choose_among, samplers, logits, N_PER_TASK)
 
-    def _choose_part(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
-        with self._desk() as desk:
-            return self._choose_among(desk, samplers, logits)
+    def _sample_others(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
+        return self._in_parts(self._choose_each, samplers, logits, 1)
+
+    def _in_parts(
+        self,
+        choose: Callable[[Desk, Sequence[LlamaSampler], NDArray[np.float32]], list[int]],
+        samplers: Sequence[LlamaSampler],
+        logits: NDArray[np.float32],
+        n_least: int,
+    ) -> list[int]:
+        """What `choose` gives, in parts of at least `n_least` slots: the first here, the others on the pool."""
+        n_parts = max(1, min(self._n_workers, len(samplers) // n_least))
+        ends = [len(samplers) * i // n_parts for i in range(n_parts + 1)]
+
+        def choose_part(first: int, last: int) -> list[int]:
+            with self._desk() as desk:
+                return choose(desk, samplers[first:last], logits[first:last])
+
+        others = [self._pool.submit(choose_part, *part) for part in pairwise(ends[1:])]
+        tokens = choose(self._own, samplers[: ends[1]], logits[: ends[1]])
+        for other in others:
+            tokens += other.result()
+        return tokens
 
     def _choose_among(self, desk: Desk, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
         rows = candidates.top_tokens(logits, max(sampler.n_candidates for sampler in samplers))
         return [sampler.choose_among(desk, logits[i], rows[i]) for i, sampler in enumerate(samplers)]
 
-    def _sample_others(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
-        if len(samplers) == 1:
-            return [samplers[0].choose(self._own, logits[0], self._all_tokens)]
-        return list(self._pool.map(self._choose, samplers, logits))
-
-    def _choose(self, sampler: LlamaSampler, row: NDArray[np.float32]) -> int:
-        with self._desk() as desk:
-            return sampler.choose(desk, row, self._all_tokens)
+    def _choose_each(self, desk: Desk, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
+        return [sampler.choose(desk, logits[i], self._all_tokens) for i, sampler in enumerate(samplers)]
 
     def _choose_allowed(self, sampler: LlamaSampler, row: NDArray[np.float32]) -> int:
         with self._desk() as desk:
