@@ -21,6 +21,7 @@ from .cache.store import Store
 from .candidates import NO_TOKEN
 from .embedding import EmbeddingSide
 from .errors import EngineError, LlamaHTTPError, ModelError, Unavailable
+from .meter import StepMeter
 from .placement import FAR, Placement
 from .queue import (
     Ask,
@@ -36,7 +37,7 @@ from .queue import (
     Stop,
     TaskQueue,
 )
-from .schedule import Pace, PromptPart, Rotation, WaitingPrompt, plan_prompts
+from .schedule import Pace, PromptPart, Rotation, Tiling, WaitingPrompt, plan_prompts
 from .slot import Slot
 from .slot_actions import SlotActions
 from .suspects import Suspects
@@ -120,6 +121,7 @@ class ServerContext:
         self._adapters: tuple[tuple[int, float], ...] | None = None  # None: those that a fresh context applies
         self._counts: defaultdict[str, float] = defaultdict(int)
         self._misses: Counter[Miss] = Counter()
+        self._meter = StepMeter()
         self._closing = self._gave_up = False
         self._thread: threading.Thread | None = None
 
@@ -187,7 +189,7 @@ class ServerContext:
             self._apply(generating, parts)
         self._deliver()
         self._embed(is_alone=not generating)
-        self._cache.store_some(is_idle=not (generating or parts))
+        self._cache.store_some(n_generating=len(generating), n_prompts=len(parts))
 
     def _embed(self, *, is_alone: bool) -> None:
         """A batch of embeddings after each step of those who generate, so that neither waits for long."""
@@ -224,7 +226,7 @@ class ServerContext:
         """Give the disk what is in memory, for a while, so that the next start finds it."""
         until = time.monotonic() + STORE_S
         while self._cache.wants_to_store and time.monotonic() < until:
-            self._cache.store_some(is_idle=True)
+            self._cache.store_some()
 
     # --- what comes in
 
@@ -326,21 +328,22 @@ class ServerContext:
         if not prompts:
             return generating, []
         budget = self._prompt_budget(len(generating), sum(slot.n_left for slot in prompts))
-        return generating, plan_prompts([self._waiting_prompt(slot) for slot in prompts], budget)
+        tiling = self._tiling(len(generating))
+        return generating, plan_prompts([self._waiting_prompt(slot) for slot in prompts], budget, tiling)
 
     def _choose_active(self) -> list[Slot]:
         """The tasks of this step: some suspects after a failure, and of all those of one set of adapters."""
         active = self._suspects.choose([slot for slot in self._running.values() if slot.is_active])
         if self._config.has_adapters and active:
-            kind = self._rotation.next_of({slot.task.adapters for slot in active})
-            active = [slot for slot in active if slot.task.adapters == kind]
+            kind = self._rotation.next_of({slot.adapters for slot in active})
+            active = [slot for slot in active if slot.adapters == kind]
         return active
 
     def _apply_adapters(self, active: Sequence[Slot]) -> None:
         """Compute with the adapters of these tasks, which all have the same."""
         if not self._config.has_adapters or not active:
             return
-        adapters = active[0].task.adapters
+        adapters = active[0].adapters
         self._rotation.serve(adapters)
         if adapters != self._adapters:
             self._decoder.set_adapters(adapters)
@@ -361,6 +364,13 @@ class ServerContext:
         n_free = self._cache.n_free_cells
         return budget if n_free is None else min(budget, n_free - n_generating)
 
+    def _tiling(self, n_generating: int) -> Tiling | None:
+        """How far prompts are computed; None where rows and streams may be mixed, or a batch has no room for tiles."""
+        n_tile = self._decoder.n_tile
+        if n_tile == 1 or self._decoder.n_ubatch < n_tile or self._decoder.n_batch - n_generating < 2 * (n_tile + 1):
+            return None
+        return Tiling(n_tile, self._decoder.n_ubatch, n_with_others=int(n_generating > 0))
+
     def _waiting_prompt(self, slot: Slot) -> WaitingPrompt:
         n_past, n_wanted, priority = slot.n_past, slot.n_left, slot.task.priority
         if slot.wanted is not None:
@@ -372,7 +382,7 @@ class ServerContext:
             slot.n_left,
             n_wanted,
             n_to_mark=slot.marks[0] - n_past if slot.marks else None,
-            is_alone=self._decoder.n_tile > 1 and n_past >= FAR,
+            is_far=n_past >= FAR,
             n_passed=slot.n_passed,
             priority=priority,
         )
@@ -390,6 +400,7 @@ class ServerContext:
             return False
         ms = 1e3 * (time.perf_counter() - began)
         self._pace.observe(len(generating), n_rows - len(generating), ms)
+        self._meter.step(ms / 1e3, n_rows)
         self._count(n_steps=1, n_rows=n_rows, decode_ms=ms, n_busy_slots=len(generating) + len(parts))
         return True
 
@@ -451,7 +462,8 @@ class ServerContext:
         self._advance(slot, n)
         if slot.marks and slot.marks[0] == slot.n_past and slot.sequence is not None:
             slot.marks.pop(0)
-            self._cache.checkpoint(slot.sequence)
+            if not self._decoder.can_cut:
+                self._cache.checkpoint(slot.sequence)
         if slot.task.progress:
             ms = 1e3 * (time.perf_counter() - slot.clock.launched)
             self._send(slot, PromptProgress(slot.n_prompt, slot.use.n_cached, min(slot.n_past, slot.n_prompt), ms))
@@ -468,6 +480,7 @@ class ServerContext:
         samplers = [slot.sampler for slot in slots if slot.sampler is not None]
         tokens = self._samplers.sample(samplers, logits)
         now = time.perf_counter()
+        self._meter.tokens(now, [slot.clock.last_token for slot in slots])
         for row, (slot, token) in enumerate(zip(slots, tokens, strict=True)):
             if token == NO_TOKEN:
                 self._fail(slot, EngineError(NOT_NUMBERS if slot.constraint is None else NO_CHOICE))
@@ -560,10 +573,10 @@ class ServerContext:
         del self._running[slot.stream]
         self._suspects.drop(slot)
         self._placement.is_short = False
-        sequence = slot.sequence
+        sequence, n_shared = slot.sequence, slot.n_shared
         slot.release()
         if sequence is not None:
-            self._cache.give_back(sequence, is_exact=not slot.is_truncated)
+            self._cache.give_back(sequence, n_shared)
 
     def _deliver(self) -> None:
         if self._deliveries:
@@ -589,5 +602,8 @@ class ServerContext:
             n_sequences=sum(not sequence.is_empty for sequence in cache.sequences),
             ram_bytes=store.ram_bytes,
             disk_bytes=store.disk_bytes,
+            step_seconds=self._meter.seconds.copy(),
+            step_rows=self._meter.n_rows.copy(),
+            token_gaps=self._meter.gap.copy(),
         )
         return EngineSnapshot(tuple(slot.snapshot() for slot in self._slots), self._queue.n_waiting, stats)

@@ -55,8 +55,11 @@ class Placement:
             slot.wanted = None
         waiting = [slot for slot in running if slot.state is SlotState.WAITING]
         is_reading = False
+        n_least = self._decoder.n_tile
+        if n_least > 1 and any(slot.state is SlotState.GENERATING for slot in running):
+            n_least += 1  # a row goes with theirs
         for slot in sorted(waiting, key=lambda slot: slot.rank):
-            found = self._find(slot)
+            found = self._find(slot, n_least)
             slot.is_loading = False
             if found.coming is not None:
                 self._wait_for(slot, found)
@@ -70,14 +73,15 @@ class Placement:
                 self._place(slot, found, placed)
         return placed
 
-    def _find(self, slot: Slot) -> Match:
+    def _find(self, slot: Slot, n_least: int) -> Match:
+        """What there is of a prompt; less, should fewer than `n_least` tokens be left to compute: that takes longer."""
         if not slot.task.cache_prompt:
             return NOTHING
-        # the last token is always computed: its logits give the next one
-        found = self._cache.match(slot.namespace, slot.tokens[: slot.n_tokens - 1])
+        found = self._cache.match(slot.namespace, slot.tokens[: slot.n_reusable])
         n_left, n_tile = slot.n_tokens - max(found.n_found, found.n_common), self._decoder.n_tile
-        if self._decoder.can_cut and n_tile // 4 < n_left < n_tile and slot.n_tokens >= FAR:
-            return self._cache.match(slot.namespace, slot.tokens[: slot.n_tokens - n_tile])  # computed again sooner
+        if self._decoder.can_cut and n_least // 4 < n_left < n_least and slot.n_tokens >= FAR:
+            n_most = min(slot.n_reusable, slot.n_tokens - n_tile)
+            return self._cache.match(slot.namespace, slot.tokens[:n_most])  # computed again sooner
         return found
 
     def _wait_for(self, slot: Slot, found: Match) -> None:
@@ -111,7 +115,7 @@ class Placement:
     def _place(self, slot: Slot, found: Match, placed: Placed) -> None:
         try:
             taken = self._cache.take(
-                found, slot.namespace, slot.tokens, slot.n_tokens, slot.id, slot.task.n_cache_reuse
+                found, slot.namespace, slot.tokens, slot.n_plain or slot.n_tokens, slot.id, slot.task.n_cache_reuse
             )
         except EngineError as error:
             placed.failed.append((slot, error))
@@ -126,12 +130,13 @@ class Placement:
             log.info("slot %d | task %d | resumed, %d tokens to compute", slot.id, slot.id_task, slot.n_left)
 
     def _marks(self, slot: Slot, found: Match) -> list[int]:
-        """Where to take checkpoints, for memory that cannot be cut anywhere."""
+        """Where adapters become active, and for memory that cannot be cut anywhere, where to take checkpoints."""
+        activation = [slot.n_plain] if slot.n_past < slot.n_plain else []
         if self._decoder.can_cut:
-            return []
+            return activation
         last, n_step = slot.n_tokens - 1, self._checkpoint_min_step
         # turns, steps, and where prompts have differed before
-        marks = {*slot.task.turns, *range(n_step, last, n_step), found.n_common}
+        marks = {*activation, *slot.task.turns, *range(n_step, last, n_step), found.n_common}
         if not any(max(0, last - LAST_TURN) < mark <= last for mark in marks):
             marks.add(last)
         return sorted(mark for mark in marks if slot.n_past < mark <= last)
@@ -146,7 +151,7 @@ class Placement:
         slot.preempt()
         self.n_preempted += 1
         if sequence is not None:
-            self._cache.give_back(sequence, is_exact=not slot.is_truncated)
+            self._cache.give_back(sequence, slot.n_shared)
 
 
 def _headroom(slot: Slot) -> int:
@@ -158,7 +163,7 @@ def _headroom(slot: Slot) -> int:
 
 def _miss(slot: Slot, found: Match, n_past: int) -> Miss:
     """Why a task that was given a sequence of `n_past` tokens has to compute the others."""
-    if n_past >= slot.n_tokens - 1:
+    if n_past >= slot.n_reusable:
         return Miss.NONE
     if not slot.task.cache_prompt:
         return Miss.OFF

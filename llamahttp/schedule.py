@@ -31,8 +31,8 @@ class WaitingPrompt:
     """Tokens until it is complete, or until what others wait for is computed."""
     n_to_mark: int | None = None
     """Tokens until the part must end, if that is earlier: a checkpoint is taken there, or another slot waits for it."""
-    is_alone: bool = False
-    """Slower with other prompts in the same step than after them."""
+    is_far: bool = False
+    """Its attention costs more than all else: it is computed in whole tiles, where there are any."""
     n_passed: int = 0
     """Tokens of other prompts that were computed while this one waited."""
     priority: int = 0
@@ -47,17 +47,46 @@ class PromptPart:
     is_last: bool
 
 
-def plan_prompts(prompts: Sequence[WaitingPrompt], budget: int) -> list[PromptPart]:
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How the CPU's attention wants far prompts of separate streams: `n_rows` of a stream at once, or it computes one
+    row after the other. Rows of several streams are computed together, `n_together` at most, if each has as many.
+
+    libllama first computes as many rows of each stream as the shortest has: beside slots that generate that is one.
+    """
+
+    n_rows: int
+    n_together: int
+    n_with_others: int = 0
+    """1 beside slots that generate: what goes with their rows, so that whole tiles are left."""
+
+    def take(self, prompt: WaitingPrompt, budget: int) -> int:
+        """Tokens of a prompt for a step that has room for `budget`; never so that less than a tile is left."""
+        least = self.n_rows + self.n_with_others
+        n = min(prompt.n_left, max(budget, least))
+        if 0 < prompt.n_left - n < least:
+            n = prompt.n_left - least if prompt.n_left >= 2 * least else prompt.n_left
+        return n if prompt.n_to_mark is None else min(n, prompt.n_to_mark)
+
+    def fits(self, n_prompts: int, n_take: int) -> bool:
+        """Whether so many prompts are computed together, `n_take` rows of each."""
+        return n_prompts * (n_take - self.n_with_others) <= self.n_together
+
+
+def plan_prompts(prompts: Sequence[WaitingPrompt], budget: int, tiling: Tiling | None = None) -> list[PromptPart]:
     """Share what a step has room for among the waiting prompts.
 
     By priority, then the shortest rest first: a short prompt is never behind a long one. A prompt ages by what is
-    computed in its stead: once others have been given as many tokens as it has left, it is the next.
+    computed in its stead: once others have been given as many tokens as it has left, it is the next. With `tiling` far
+    prompts and near ones do not share a step, and a far one may take a tile where there is room for less.
     """
+    prompts = sorted(prompts, key=lambda prompt: (prompt.priority, prompt.n_wanted - prompt.n_passed))
+    if tiling is not None and prompts:
+        if prompts[0].is_far:
+            return _plan_tiles(prompts, budget, tiling)
+        prompts = [prompt for prompt in prompts if not prompt.is_far]
     parts: list[PromptPart] = []
-    is_alone = False
-    for prompt in sorted(prompts, key=lambda prompt: (prompt.priority, prompt.n_wanted - prompt.n_passed)):
-        if parts and (is_alone or prompt.is_alone):
-            continue
+    for prompt in prompts:
         n_take = min(prompt.n_left, budget)
         if prompt.n_to_mark is not None:
             n_take = min(n_take, prompt.n_to_mark)
@@ -65,7 +94,20 @@ def plan_prompts(prompts: Sequence[WaitingPrompt], budget: int) -> list[PromptPa
             break
         parts.append(PromptPart(prompt.id_slot, n_take, n_take == prompt.n_left))
         budget -= n_take
-        is_alone = prompt.is_alone
+    return parts
+
+
+def _plan_tiles(prompts: Sequence[WaitingPrompt], budget: int, tiling: Tiling) -> list[PromptPart]:
+    """The first of these prompts, and those that are as long."""
+    if budget <= 0:
+        return []
+    n_take = tiling.take(prompts[0], budget)
+    parts: list[PromptPart] = []
+    for prompt in prompts:
+        n_parts = len(parts) + 1
+        has_room = n_parts == 1 or (n_parts * n_take <= budget and tiling.fits(n_parts, n_take))
+        if has_room and prompt.is_far and tiling.take(prompt, budget) == n_take:
+            parts.append(PromptPart(prompt.id_slot, n_take, n_take == prompt.n_left))
     return parts
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamahttp.schedule import FEW, GENERATION_SHARE, Pace, PromptPart, Rotation, WaitingPrompt, plan_prompts
+from llamahttp.schedule import FEW, GENERATION_SHARE, Pace, PromptPart, Rotation, Tiling, WaitingPrompt, plan_prompts
 
 
 @st.composite
@@ -76,11 +76,48 @@ def test_a_long_prompt_whose_beginning_others_wait_for_is_as_short_as_that() -> 
     assert plan_prompts([other, awaited], 80) == [PromptPart(0, 80, False)]
 
 
-def test_prompts_that_are_slower_together_are_computed_one_after_the_other() -> None:
-    far = [WaitingPrompt(i, 64 + i, 64 + i, is_alone=True) for i in range(3)]
-    assert plan_prompts(far, 512) == [PromptPart(0, 64, True)]
+TILING = Tiling(n_rows=64, n_together=512)
+
+
+def far(id_slot: int, n_left: int, **others: int) -> WaitingPrompt:
+    return WaitingPrompt(id_slot, n_left, n_left, is_far=True, **others)
+
+
+def test_far_prompts_go_together_only_as_long_as_they_are_equally_long() -> None:
+    prompts = [far(0, 64), far(1, 64), far(2, 65), far(3, 64)]
+    assert plan_prompts(prompts, 512, TILING) == [PromptPart(i, 64, True) for i in (0, 1, 3)]
+
+
+def test_no_more_far_prompts_go_together_than_are_computed_at_once() -> None:
+    assert len(plan_prompts([far(i, 64) for i in range(15)], 2048, TILING)) == 8
+    assert len(plan_prompts([far(i, 64) for i in range(15)], 200, TILING)) == 3
+
+
+def test_far_prompts_and_near_ones_do_not_share_a_step() -> None:
     near = WaitingPrompt(3, 10, 10)
-    assert plan_prompts([*far, near], 512) == [PromptPart(3, 10, True)]
+    assert plan_prompts([far(0, 64), near], 512, TILING) == [PromptPart(3, 10, True)]
+    assert plan_prompts([far(0, 64, n_passed=60), near], 512, TILING) == [PromptPart(0, 64, True)]
+
+
+def test_without_tiles_all_prompts_share_a_step() -> None:
+    assert len(plan_prompts([far(0, 64), far(1, 65), WaitingPrompt(2, 10, 10)], 512)) == 3
+
+
+@given(st.integers(1, 3000), st.integers(1, 600), st.sampled_from([0, 1]))
+def test_a_far_prompt_is_computed_in_parts_of_at_least_a_tile(n_left: int, budget: int, n_with_others: int) -> None:
+    tiling, n_short = replace(TILING, n_with_others=n_with_others), 0
+    least = 64 + n_with_others
+    while n_left > 0:
+        (part,) = plan_prompts([far(0, n_left)], budget, tiling)
+        assert part.n_take <= max(budget, 2 * least)
+        n_short += part.n_take < least
+        n_left -= part.n_take
+        assert n_short == 0 or n_left == 0
+    assert n_short <= 1  # a prompt that is shorter than a tile
+
+
+def test_a_far_part_ends_where_a_checkpoint_is_taken() -> None:
+    assert plan_prompts([far(0, 500, n_to_mark=20)], 512, TILING) == [PromptPart(0, 20, False)]
 
 
 # --- pace

@@ -365,13 +365,13 @@ class ResidentCache:
         self.grow(sequence, n)
         return True
 
-    def give_back(self, sequence: Sequence, *, is_exact: bool) -> None:
-        """A slot needs its sequence no more. Inexact: the context was shifted, so that memory has seen more than its
-        tokens tell; nobody may go on from it."""
-        if is_exact:
-            self.release(sequence)
-        else:
+    def give_back(self, sequence: Sequence, n_shared: int) -> None:
+        """A slot needs its sequence no more; others may go on from its first `n_shared` tokens."""
+        if n_shared == 0:
             self.forget(sequence)
+            return
+        self._cut(sequence, n_shared)
+        self.release(sequence)
 
     def release(self, sequence: Sequence) -> None:
         """The task has ended; what was evaluated stays for the next prompt that begins alike."""
@@ -426,9 +426,15 @@ class ResidentCache:
         """Whether there is something to store while the engine has nothing better to do."""
         return self._next_to_store() is not None
 
-    def store_some(self, *, is_idle: bool) -> None:
-        """Store one piece of one cached sequence: while others run, only so that making room need not wait for it."""
+    def store_some(self, *, n_generating: int = 0, n_prompts: int = 0) -> None:
+        """Store one piece of one cached sequence: while others run, only so that making room need not wait for it.
+
+        Beside prompts only a block: a whole state takes longer than a part of a prompt, for which somebody waits.
+        """
+        is_idle = not (n_generating or n_prompts)
         if self._store.is_off or not (is_idle or self.is_crowded):
+            return
+        if n_prompts and not self._archive.moves_blocks:
             return
         sequence = self._next_to_store()
         if sequence is not None:

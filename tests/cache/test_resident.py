@@ -349,13 +349,13 @@ def test_idle_storing_goes_back_to_what_the_store_has_dropped() -> None:
     cache = new_cache(decoder, ram=6 * BLOCK * (8 + 4))
     run(cache, decoder, text_of(4))
     for _ in range(3):
-        cache.store_some(is_idle=True)
+        cache.store_some()
     run(cache, decoder, text_of(5, seed=1))
     first, other = sorted(cache.sequences, key=lambda sequence: sequence.n_past)
     cache.save(other)
     cache.forget(other)
     assert first.n_stored == 3 * BLOCK, "as far as it knows"
     while cache.wants_to_store:
-        cache.store_some(is_idle=True)
+        cache.store_some()
     cache.forget(first)
     assert take(cache, text_of(4) + "?")[1].ram == 4 * BLOCK
