@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .candidates import BLOCK_DEPTH
+from .candidates import BLOCK_DEPTH, distinct
 from .errors import InvalidRequest
 from .samplers import CODES
 from .task import SamplingParams
@@ -268,4 +268,4 @@ def changed_tokens(
     if "dry" in names:
         n = params.dry_penalty_last_n
         parts.append(history.followers(n) if params.dry_allowed_length > 0 else history.last(n))
-    return np.unique(np.concatenate(parts))
+    return distinct(*parts)

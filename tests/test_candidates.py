@@ -65,6 +65,12 @@ def test_the_last_tokens_of_a_vocabulary_that_fills_no_block_can_win() -> None:
     assert {len(row) - 1, 64 * 5} <= set(found.tolist())
 
 
+@given(st.lists(st.lists(st.integers(0, 20)), min_size=1, max_size=3))
+def test_distinct_tokens_are_those_of_all_parts_ascending(parts: list[list[int]]) -> None:
+    found = candidates.distinct(*(np.array(part, np.int32) for part in parts))
+    assert found.tolist() == sorted(set().union(*parts))
+
+
 # --- argmax
 
 

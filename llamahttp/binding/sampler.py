@@ -119,7 +119,7 @@ class LlamaSampler:
     def choose_among(self, desk: Desk, row: NDArray[np.float32], tokens: NDArray[np.int32]) -> int:
         """CANDIDATES: what the chain selects among `tokens`, ascending, and those whose logits it changes first."""
         if len(self.changed):
-            tokens = np.union1d(tokens, self.changed)
+            tokens = candidates.distinct(tokens, self.changed)
         return self._select(desk, tokens, row[tokens])
 
     def choose(self, desk: Desk, row: NDArray[np.float32], all_tokens: NDArray[np.int32]) -> int:
