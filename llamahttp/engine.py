@@ -108,6 +108,8 @@ class Engine:
         self._samplers = samplers
         self._close_model = close_model
         self._queue = TaskQueue(config.queue_size, config.queue_timeout)
+        self.meter = self._queue.meter
+        """What became of the tasks; to be read on the event loop."""
         self._store = store if store is not None else open_store(config, decoder)
         self._store.on_loaded = lambda: self._queue.post(Loaded())
         self._context = self._make_context()

@@ -1,39 +1,65 @@
-"""Metrics: copies of the engine's state as text for Prometheus, under llama-server's names and some of our own."""
+"""Metrics: what was counted and measured as text for Prometheus, under llama-server's names and some of our own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily as Counter
+from prometheus_client.metrics_core import GaugeMetricFamily as Gauge
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from .histogram import Distribution
+from .meter import HttpMeter, RequestMeter
 from .task import EngineSnapshot, EngineStats, Miss, SlotState
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-
-class EngineMetrics(Collector):
-    """Renders snapshots; keeps the stats of the last one, since two of the gauges are averages since then."""
+class ServerMetrics(Collector):
+    """Renders what was counted; keeps the engine's last snapshot, since two of the gauges are averages since then."""
 
     def __init__(self) -> None:
         # one of its own: the global one belongs to the process, which may serve more than one model
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        self.http = HttpMeter()
         self._snapshot = EngineSnapshot(slots=(), n_waiting=0)
         self._before = EngineStats()
+        self._taken = time.monotonic()
+        self._requests = RequestMeter()
+        self._labels: Mapping[str, str] = {}
 
-    def render(self, snapshot: EngineSnapshot) -> bytes:
-        """The text format, version 0.0.4, in UTF-8."""
+    def introduce(self, requests: RequestMeter, labels: Mapping[str, str]) -> None:
+        """Show these requests from now on, and `labels` as what is served."""
+        self._requests, self._labels = requests, labels
+
+    def update(self, snapshot: EngineSnapshot) -> None:
+        """Show this state of the engine from now on."""
         self._before, self._snapshot = self._snapshot.stats, snapshot
-        return generate_latest(self._registry)
+        self._taken = time.monotonic()
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The text and its content type: OpenMetrics where the `Accept` header asks for it, else Prometheus' own."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
-        """The snapshot as families; called by the registry."""
-        yield from reference_counters(self._snapshot.stats)
+        """All families; called by the registry."""
+        stats = self._snapshot.stats
+        yield from reference_counters(stats)
         yield from reference_gauges(self._snapshot, self._before)
-        yield from own_counters(self._snapshot.stats)
+        yield from own_counters(stats)
         yield from own_gauges(self._snapshot)
+        yield from step_histograms(stats)
+        yield from request_families(self._requests)
+        yield from http_families(self.http)
+        yield Gauge("llamahttp:snapshot_age_seconds", "Age of what the engine told", time.monotonic() - self._taken)
+        served = Gauge("llamahttp:model_info", "What is served", labels=list(self._labels))
+        served.add_metric(list(self._labels.values()), 1)
+        yield served
 
 
 def reference_counters(stats: EngineStats) -> Iterator[Metric]:
@@ -50,7 +76,7 @@ def reference_counters(stats: EngineStats) -> Iterator[Metric]:
         ("spec_decode_num_accepted_tokens_total", "Drafted tokens that were accepted", 0),
         ("spec_decode_num_drafts_total", "Drafts verified", 0),
     ):
-        yield CounterMetricFamily(f"llamacpp:{name}", help, value=value)
+        yield Counter(f"llamacpp:{name}", help, value=value)
 
 
 def reference_gauges(snapshot: EngineSnapshot, before: EngineStats) -> Iterator[Metric]:
@@ -69,7 +95,7 @@ def reference_gauges(snapshot: EngineSnapshot, before: EngineStats) -> Iterator[
         ("requests_deferred", "Requests that wait for a slot", snapshot.n_waiting),
         ("n_busy_slots_per_decode", "Slots at work in a step, on average", n_busy),
     ):
-        yield GaugeMetricFamily(f"llamacpp:{name}", help, value=value)
+        yield Gauge(f"llamacpp:{name}", help, value=value)
 
 
 def _per_second(n: int, ms: float) -> float:
@@ -77,41 +103,83 @@ def _per_second(n: int, ms: float) -> float:
 
 
 def own_counters(stats: EngineStats) -> Iterator[Metric]:
-    cached = CounterMetricFamily("llamahttp:cached_tokens_total", "Prompt tokens reused, by tier", labels=["tier"])
-    for tier, n in (
-        ("resident", stats.n_cached_resident),
-        ("ram", stats.n_cached_ram),
-        ("disk", stats.n_cached_disk),
-    ):
-        cached.add_metric([tier], n)
-    yield cached
-    misses = CounterMetricFamily(
-        "llamahttp:cache_misses_total", "Requests by why no more of the prompt was reused", labels=["reason"]
+    yield _by_label(
+        Counter("llamahttp:cached_tokens_total", "Prompt tokens reused, by tier", labels=["tier"]),
+        {"resident": stats.n_cached_resident, "ram": stats.n_cached_ram, "disk": stats.n_cached_disk},
     )
     counted = dict(stats.misses)
-    for miss in Miss:
-        misses.add_metric([miss.value], counted.get(miss, 0))
-    yield misses
+    yield _by_label(
+        Counter("llamahttp:cache_misses_total", "Requests by why no more of the prompt was reused", labels=["reason"]),
+        {miss.value: counted.get(miss, 0) for miss in Miss},
+    )
     for name, help, value in (
-        ("requests_failed_total", "Requests that ended with an error", stats.n_failed),
+        ("decode_seconds_total", "Time of the steps", stats.decode_ms / 1e3),
         ("preemptions_total", "Times that a request lost its place in memory and began anew", stats.n_preempted),
         ("evictions_total", "Cached sequences dropped to make room", stats.n_evicted),
         ("context_rebuilds_total", "Times the context was made anew after a fatal error", stats.n_rebuilt),
     ):
-        yield CounterMetricFamily(f"llamahttp:{name}", help, value=value)
+        yield Counter(f"llamahttp:{name}", help, value=value)
 
 
 def own_gauges(snapshot: EngineSnapshot) -> Iterator[Metric]:
     stats = snapshot.stats
-    cells = GaugeMetricFamily("llamahttp:kv_cells", "Cells of the KV cache", labels=["state"])
-    cells.add_metric(["used"], stats.n_cells_used)
-    cells.add_metric(["free"], stats.n_cells - stats.n_cells_used)
-    yield cells
-    held = GaugeMetricFamily("llamahttp:cache_bytes", "Bytes of cached prompts outside the KV cache", labels=["tier"])
-    held.add_metric(["ram"], stats.ram_bytes)
-    held.add_metric(["disk"], stats.disk_bytes)
-    yield held
-    yield GaugeMetricFamily(
-        "llamahttp:sequences", "Sequences in the KV cache, running or cached", value=stats.n_sequences
+    yield _by_label(
+        Gauge("llamahttp:kv_cells", "Cells of the KV cache", labels=["state"]),
+        {"used": stats.n_cells_used, "free": stats.n_cells - stats.n_cells_used},
     )
-    yield GaugeMetricFamily("llamahttp:requests_waiting", "Requests that wait for a slot", value=snapshot.n_waiting)
+    yield _by_label(
+        Gauge("llamahttp:cache_bytes", "Bytes of cached prompts outside the KV cache", labels=["tier"]),
+        {"ram": stats.ram_bytes, "disk": stats.disk_bytes},
+    )
+    yield Gauge("llamahttp:sequences", "Sequences in the KV cache, running or cached", value=stats.n_sequences)
+    yield Gauge("llamahttp:requests_waiting", "Requests that wait for a slot", value=snapshot.n_waiting)
+    yield Gauge("llamahttp:slots", "Requests that can be computed at the same time", value=len(snapshot.slots))
+
+
+def step_histograms(stats: EngineStats) -> Iterator[Metric]:
+    yield _histogram("step_seconds", "Time to decode one step", stats.step_seconds)
+    yield _histogram("step_tokens", "Tokens in the batch of one step", stats.step_rows)
+    yield _histogram("inter_token_seconds", "Time between two tokens of one answer", stats.token_gaps)
+
+
+def request_families(requests: RequestMeter) -> Iterator[Metric]:
+    """Of tasks: a request for two answers is two of them."""
+    for name, help, histogram in (
+        ("queue_seconds", "Time that a request waited for a slot", requests.queued),
+        ("time_to_first_token_seconds", "Time from a request's arrival to its first token", requests.first_token),
+        ("request_seconds", "Time from a request's arrival to its end", requests.seconds),
+        ("embedding_seconds", "The same for embeddings and scores", requests.embedding_seconds),
+        ("prompt_tokens", "Tokens of a prompt, cached ones too", requests.n_prompt),
+        ("output_tokens", "Tokens of an answer", requests.n_predicted),
+    ):
+        yield _histogram(name, help, histogram.copy())
+    for name, help, label, values in (
+        ("finished", "Requests that came to their end, by what ended them", "reason", requests.finished),
+        ("failed", "Requests that were taken and ended with an error, by its kind", "reason", requests.failed),
+        ("aborted", "Requests that their client left, by what they did", "phase", requests.aborted),
+    ):
+        yield _by_label(Counter(f"llamahttp:requests_{name}_total", help, labels=[label]), values)
+
+
+def http_families(http: HttpMeter) -> Iterator[Metric]:
+    responses = Counter("llamahttp:http_requests_total", "HTTP requests answered", labels=["route", "method", "status"])
+    for labels, n in http.responses.items():
+        responses.add_metric(labels, n)
+    yield responses
+    yield _by_label(
+        Counter("llamahttp:requests_refused_total", "HTTP requests answered with an error", labels=["reason"]),
+        http.refused,
+    )
+    yield Gauge("llamahttp:http_requests_open", "HTTP requests that are being answered", value=http.n_open)
+
+
+def _by_label(family: Counter | Gauge, values: Mapping[str, float]) -> Metric:
+    for label, value in values.items():
+        family.add_metric([label], value)
+    return family
+
+
+def _histogram(name: str, help: str, distribution: Distribution) -> Metric:
+    family = HistogramMetricFamily(f"llamahttp:{name}", help)
+    family.add_metric([], distribution.cumulative(), distribution.sum)
+    return family

@@ -20,7 +20,8 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from .cache.snapshot import Snapshot
-from .errors import QueueFull, Unavailable
+from .errors import QueueFull, QueueTimeout, Unavailable
+from .meter import RequestMeter
 from .task import (
     CompletionTask,
     Embedded,
@@ -145,6 +146,7 @@ class Stream(Generic[TaskT, ResultT]):
         self._waiter: asyncio.Future[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._ended = False
+        self._watch = queue.meter.watch(task)
 
     async def __aenter__(self: StreamT) -> StreamT:
         return self
@@ -164,7 +166,7 @@ class Stream(Generic[TaskT, ResultT]):
         self._stop_expiry()
         if not self._ended:
             self._ended = True
-            self._queue.cancel(self)
+            self._watch.leave(is_queued=self._queue.cancel(self))
 
     def expire_after(self, seconds: float, expire: Callable[[], None]) -> None:
         """Call `expire` unless a result comes before."""
@@ -200,6 +202,7 @@ class Stream(Generic[TaskT, ResultT]):
             result = Failure(Unavailable(f"{MOST_UNREAD} results were not read"))
             self._queue.cancel(self)
         self._results.append(result)
+        self._watch.note(result)
         self._ended = isinstance(result, Finished | Failure) or (isinstance(result, Embedded) and result.is_last)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -229,6 +232,7 @@ class TaskQueue:
         """`limit`: tasks that may wait before `submit` refuses more; `timeout`: seconds that one may wait, 0 is any."""
         self._limit = limit
         self._timeout = timeout
+        self.meter = RequestMeter()
         self._loop = asyncio.get_running_loop()
         self._n_submitted = 0
         self._embedding: set[EmbeddingStream] = set()  # without their end yet
@@ -282,20 +286,22 @@ class TaskQueue:
             self._waiting.remove(stream)
             retry_after = self._expected_wait()
         message = f"no slot became free within {self._timeout:g} seconds (--queue-timeout)"
-        stream._push(Failure(Unavailable(message, retry_after=retry_after)))
+        stream._push(Failure(QueueTimeout(message, retry_after=retry_after)))
 
     def _expected_wait(self) -> int:
         """Seconds until what waits now has been taken, at the speed of the last tasks."""
         return min(MOST_WAIT, max(1, math.ceil(self._interval * len(self._waiting))))
 
-    def cancel(self, stream: Stream[Any, Any]) -> None:
-        """Drop a waiting task, or tell the engine to end a running one."""
+    def cancel(self, stream: Stream[Any, Any]) -> bool:
+        """Drop a waiting task, or tell the engine to end a running one. Returns whether it was waiting."""
         with self._condition:
-            if isinstance(stream, ResultStream) and stream in self._waiting:
+            is_waiting = isinstance(stream, ResultStream) and stream in self._waiting
+            if isinstance(stream, ResultStream) and is_waiting:
                 self._waiting.remove(stream)
             else:
                 self._messages.append(Cancel(stream))
                 self._condition.notify()
+        return is_waiting
 
     def post(self, message: Message) -> None:
         """Hand the engine a message; it is read between two steps."""

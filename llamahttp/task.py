@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import LlamaHTTPError
+from .histogram import EMPTY, Distribution
 from .samplers import SAMPLERS
 
 RANDOM_SEED = 0xFFFFFFFF
@@ -307,6 +308,11 @@ class EngineStats:
     ram_bytes: int = 0
     """Held by the RAM tier, and on disk by the disk tier."""
     disk_bytes: int = 0
+    step_seconds: Distribution = EMPTY
+    """How long the `n_steps` steps took to decode; then how many batch rows they had."""
+    step_rows: Distribution = EMPTY
+    token_gaps: Distribution = EMPTY
+    """Seconds between two tokens of the same answer."""
 
 
 @dataclass(frozen=True, slots=True)

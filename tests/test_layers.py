@@ -43,7 +43,9 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("log", "environ threading"),  # NO_COLOR and TERM; the writer
     ("listen", "socket"),
     ("connection", ""),
+    ("histogram", ""),
     ("task", ""),
+    ("meter", ""),
     ("metrics", "prometheus_client"),
     ("text", ""),
     ("cache", ""),
@@ -115,6 +117,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.sse", "aiohttp"),
     ("api.control", ""),
     ("api.state", "aiohttp"),
+    ("api.count", "aiohttp"),
     ("api.page", "aiohttp"),
     ("api.middleware", "aiohttp"),
     ("api.lora", "aiohttp"),

@@ -1,11 +1,17 @@
+"""Metrics: the text that Prometheus reads."""
+
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from llamahttp.metrics import EngineMetrics
-from llamahttp.task import EngineSnapshot, EngineStats, Miss, SamplingParams, SlotSnapshot, SlotState
+from llamahttp.histogram import Distribution
+from llamahttp.meter import RequestMeter
+from llamahttp.metrics import ServerMetrics
+from llamahttp.task import CompletionTask, EngineSnapshot, EngineStats, Miss, SamplingParams, SlotSnapshot, SlotState
 
 STATS = EngineStats(
     n_tasks=7,
@@ -31,6 +37,9 @@ STATS = EngineStats(
     n_sequences=6,
     ram_bytes=12345,
     disk_bytes=67890,
+    step_seconds=Distribution((0.01, 0.1), (30, 9, 1), 0.9),
+    step_rows=Distribution((8, 64), (20, 10, 10), 500.0),
+    token_gaps=Distribution((0.01, 0.1), (80, 15, 1), 2.5),
 )
 
 
@@ -42,7 +51,7 @@ SNAPSHOT = EngineSnapshot((slot(SlotState.IDLE), slot(SlotState.WAITING), slot(S
 
 
 def samples(text: bytes) -> dict[str, float]:
-    """Value by name and labels."""
+    """Value by name and labels, which are sorted by their names."""
     return {
         sample.name + "".join(f" {label}" for label in sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text.decode())
@@ -50,9 +59,14 @@ def samples(text: bytes) -> dict[str, float]:
     }
 
 
+def shown(snapshot: EngineSnapshot = SNAPSHOT, metrics: ServerMetrics | None = None) -> dict[str, float]:
+    metrics = metrics or ServerMetrics()
+    metrics.update(snapshot)
+    return samples(metrics.render()[0])
+
+
 def test_the_series_of_the_reference() -> None:
-    shown = samples(EngineMetrics().render(SNAPSHOT))
-    assert {name: value for name, value in shown.items() if name.startswith("llamacpp:")} == {
+    assert {name: value for name, value in shown().items() if name.startswith("llamacpp:")} == {
         "llamacpp:prompt_tokens_total": 400,
         "llamacpp:prompt_tokens_cached_total": 60,
         "llamacpp:prompt_seconds_total": 2,
@@ -71,16 +85,15 @@ def test_the_series_of_the_reference() -> None:
     }
 
 
-def test_the_series_of_our_own() -> None:
-    shown = samples(EngineMetrics().render(SNAPSHOT))
-    assert {name.removeprefix("llamahttp:"): value for name, value in shown.items() if "llamahttp:" in name} == {
+def test_what_the_engine_told() -> None:
+    expected = {
         "cached_tokens_total resident": 30,
         "cached_tokens_total ram": 20,
         "cached_tokens_total disk": 10,
         **{f"cache_misses_total {miss.value}": 0 for miss in Miss},
         "cache_misses_total new": 4,
         "cache_misses_total diverged": 3,
-        "requests_failed_total": 1,
+        "decode_seconds_total": 0.9,
         "preemptions_total": 2,
         "evictions_total": 3,
         "context_rebuilds_total": 1,
@@ -89,33 +102,90 @@ def test_the_series_of_our_own() -> None:
         "cache_bytes ram": 12345,
         "cache_bytes disk": 67890,
         "sequences": 6,
+        "slots": 3,
         "requests_waiting": 5,
+        "step_seconds_bucket 0.01": 30,
+        "step_seconds_bucket 0.1": 39,
+        "step_seconds_bucket +Inf": 40,
+        "step_seconds_count": 40,
+        "step_seconds_sum": 0.9,
+        "step_tokens_bucket 64.0": 30,
+        "inter_token_seconds_bucket 0.01": 80,
+        "inter_token_seconds_count": 96,
     }
+    values = shown()
+    assert {name: values[f"llamahttp:{name}"] for name in expected} == expected
+
+
+def test_what_became_of_requests() -> None:
+    metrics, requests = ServerMetrics(), RequestMeter()
+    metrics.introduce(requests, {"model": 'a "model"\n', "version": "1", "llama_cpp": "b1"})
+    requests.watch(CompletionTask(np.arange(100, dtype=np.int32))).leave(is_queued=True)
+    requests.failed["engine"] += 2
+    metrics.http.responses["/slots/{id_slot}", "POST", "200"] += 3
+    metrics.http.refused["queue_full"] += 4
+    metrics.http.n_open += 1
+    values = shown(metrics=metrics)
+    expected = {
+        "prompt_tokens_bucket 64.0": 0,
+        "prompt_tokens_bucket 128.0": 1,
+        "queue_seconds_count": 1,
+        "time_to_first_token_seconds_count": 0,
+        "requests_aborted_total queued": 1,
+        "requests_aborted_total running": 0,
+        "requests_failed_total engine": 2,
+        "requests_finished_total eos": 0,
+        "requests_refused_total queue_full": 4,
+        "requests_refused_total invalid": 0,
+        "http_requests_total POST /slots/{id_slot} 200": 3,
+        "http_requests_open": 1,
+        'model_info b1 a "model"\n 1': 1,
+    }
+    assert {name: values[f"llamahttp:{name}"] for name in expected} == expected
 
 
 def test_speeds_are_those_since_the_last_question() -> None:
-    metrics = EngineMetrics()
-    metrics.render(SNAPSHOT)
+    metrics = ServerMetrics()
     later = replace(STATS, n_prompt=500, prompt_ms=2100.0, n_predicted=110, predicted_ms=5200.0)
-    shown = samples(metrics.render(replace(SNAPSHOT, stats=later)))
-    assert (shown["llamacpp:prompt_tokens_seconds"], shown["llamacpp:predicted_tokens_seconds"]) == (1000, 50)
-    shown = samples(metrics.render(replace(SNAPSHOT, stats=later)))
-    assert (shown["llamacpp:prompt_tokens_seconds"], shown["llamacpp:predicted_tokens_seconds"]) == (0, 0)
+    speeds = []
+    for stats in (STATS, later, later):
+        values = shown(replace(SNAPSHOT, stats=stats), metrics)
+        speeds.append((values["llamacpp:prompt_tokens_seconds"], values["llamacpp:predicted_tokens_seconds"]))
+    assert speeds == [(200, 20), (1000, 50), (0, 0)]
 
 
 def test_an_engine_that_has_done_nothing_divides_by_nothing() -> None:
-    shown = samples(EngineMetrics().render(EngineSnapshot((), 0)))
-    assert set(shown.values()) == {0}
+    values = shown(EngineSnapshot((), 0))
+    assert {value for name, value in values.items() if name.startswith("llamacpp:")} == {0}
 
 
 def test_every_family_has_its_type_and_help() -> None:
-    lines = EngineMetrics().render(SNAPSHOT).decode().splitlines()
+    lines = ServerMetrics().render()[0].decode().splitlines()
     assert "# TYPE llamacpp:prompt_tokens_total counter" in lines
     assert "# TYPE llamacpp:n_tokens_max gauge" in lines
-    assert sum(line.startswith("# TYPE") for line in lines) == sum(line.startswith("# HELP") for line in lines) == 25
+    assert "# TYPE llamahttp:step_seconds histogram" in lines
+    heads = [line.split()[1:3] for line in lines if line.startswith("#")]
+    families = [name for kind, name in heads if kind == "TYPE"]
+    assert families == [name for kind, name in heads if kind == "HELP"]
+    assert len(families) == len(set(families)) > 40
+
+
+def test_openmetrics_for_those_who_ask_for_it() -> None:
+    metrics = ServerMetrics()
+    metrics.update(SNAPSHOT)
+    assert metrics.render()[1].startswith("text/plain; version=")
+    body, content_type = metrics.render("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    families = {family.name: family for family in openmetrics_families(body.decode())}
+    assert families["llamacpp:prompt_tokens"].type == "counter"
+    assert families["llamahttp:step_seconds"].type == "histogram"
+
+
+def test_the_process_is_measured_too() -> None:
+    assert shown()["process_resident_memory_bytes"] > 1e6
 
 
 def test_two_servers_in_one_process_do_not_meet() -> None:
-    one, other = EngineMetrics(), EngineMetrics()
-    one.render(SNAPSHOT)
-    assert samples(other.render(EngineSnapshot((), 0)))["llamacpp:prompt_tokens_total"] == 0
+    one, other = ServerMetrics(), ServerMetrics()
+    shown(metrics=one)
+    assert samples(other.render()[0])["llamacpp:prompt_tokens_total"] == 0

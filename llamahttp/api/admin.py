@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 from aiohttp import web
 
 from .. import metrics as prometheus
 from ..errors import NotSupported, Unavailable
+from ..version import __version__
 from . import fragments
 from .body import json_response
 from .state import STATE
+
+SNAPSHOT_S = 1.0
+"""How long monitors wait for the engine; it answers between two steps."""
 
 
 async def health(http: web.Request) -> web.Response:
@@ -60,6 +67,14 @@ async def metrics(http: web.Request) -> web.Response:
     state = http.app[STATE]
     if not state.config.metrics:
         raise NotSupported("This server does not support metrics endpoint. Start it with `--metrics`")
-    text = state.metrics.render(await state.require_engine().snapshot())
-    headers = {"Content-Type": prometheus.CONTENT_TYPE, "Process-Start-Time-Unix": str(state.created)}
-    return web.Response(body=text, headers=headers)
+    engine = state.require_engine()
+    with contextlib.suppress(asyncio.TimeoutError):  # a long step: then the last snapshot is shown, and its age
+        state.metrics.update(await asyncio.wait_for(engine.snapshot(), SNAPSHOT_S))
+    state.metrics.introduce(
+        engine.meter,
+        {"model": state.model_name, "version": __version__, "llama_cpp": engine.library_version},
+    )
+    body, content_type = state.metrics.render(http.headers.get("Accept", ""))
+    return web.Response(
+        body=body, headers={"Content-Type": content_type, "Process-Start-Time-Unix": str(state.created)}
+    )

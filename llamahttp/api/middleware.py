@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 from ..errors import LlamaHTTPError, MethodNotAllowed, NotFound, NotSupported, Unauthorized, Unavailable
 from ..version import __version__
 from .body import error_body, json_response
+from .count import count_requests
 from .page import FILES
 from .state import LOADING, STATE
 
@@ -154,5 +155,5 @@ def is_known(given: str, keys: frozenset[str]) -> bool:
     return sum([hmac.compare_digest(given_bytes, key) for key in key_bytes]) > 0
 
 
-MIDDLEWARES = (log_requests, errors, cors, loading, api_key)
+MIDDLEWARES = (log_requests, errors, count_requests, cors, loading, api_key)
 """Outermost first."""

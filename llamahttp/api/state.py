@@ -12,7 +12,7 @@ from aiohttp import web
 
 from ..config import ServerConfig
 from ..errors import Unavailable
-from ..metrics import EngineMetrics
+from ..metrics import ServerMetrics
 from .control import Controls
 from .defaults import from_metadata
 from .field import Table
@@ -41,7 +41,7 @@ class ServerState:
     lora_scales: tuple[float, ...] = field(init=False)
     """The adapters' scales for requests that name none; `POST /lora-adapters` changes them."""
 
-    metrics: EngineMetrics = field(default_factory=EngineMetrics)
+    metrics: ServerMetrics = field(default_factory=ServerMetrics)
     controls: Controls = field(default_factory=Controls)
     """The completions that run, for requests about them."""
 
