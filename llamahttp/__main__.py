@@ -46,6 +46,8 @@ def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     log.setup(config.log)
     for name in flags.unknown_variables(environ):
         print(f"warning: {name} is set, but llamahttp has no such setting", file=sys.stderr)
+    for note in config.notes:
+        print(f"note: {note}", file=sys.stderr)
     from .app import run  # after the flags: it brings numpy and aiohttp with it
 
     _on_signals(signal.default_int_handler)  # there are sockets to close now; once it runs, the loop takes signals

@@ -290,10 +290,10 @@ class ServerConfig:
     api_keys: frozenset[str] = frozenset()
     tags: tuple[str, ...] = ()
     """Words about the model that `/v1/models` shows."""
-    ui: bool = True
-    """Serve the page."""
     ui_settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings that `/props` hands to the page."""
+    escape: bool = True
+    """Flags' texts were read with `\\n` and the like as in C."""
     props: bool = False
     """Take `POST /props`."""
     stop: tuple[str, ...] = ()
@@ -306,8 +306,10 @@ class ServerConfig:
     """Variables of the chat template, which a request's own win over."""
     reasoning_format: str = "auto"
     """Default of a request's `reasoning_format`."""
-    parse_chat: bool = True
-    """Tell thoughts and tool calls apart from the rest of an answer."""
+    preserve_reasoning: bool = True
+    """Tell the chat template to keep the thoughts of earlier turns."""
+    skip_chat_parsing: bool = False
+    """Thoughts and tool calls stay in an answer's content."""
     prefill_assistant: bool = True
     """Continue a chat's last message if it is the assistant's."""
     chat_template: str | None = None

@@ -12,7 +12,7 @@ import pytest
 from llamahttp import flags
 from llamahttp.config import DEMO_MODEL, EngineConfig, Pooling, ServerConfig
 from llamahttp.errors import StartupError
-from llamahttp.flags import FLAGS, Constant, Show, Switch, UsageError, Value, parse
+from llamahttp.flags import FLAGS, Effective, Preset, Show, UsageError, parse
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -143,6 +143,54 @@ def test_a_start_script_of_llama_server_is_understood(model: Path) -> None:
         ("--slots --no-slots", "slots", False),
         ("--metrics", "metrics", True),
         ("--chat-template {{messages}}", "chat_template", "{{messages}}"),
+        ("-C 0x5 -Cr 8-9", "engine.compute.cpu.cpus", {0, 2, 8, 9}),
+        ("-Crb -1", "engine.compute.cpu_batch.cpus", {0, 1}),
+        ("--cpu-strict 1", "engine.compute.cpu.is_strict", True),
+        ("--prio -1", "engine.compute.cpu.priority", -1),
+        ("--poll-batch 0", "engine.compute.cpu_batch.poll", 0),
+        ("-fa 1", "engine.compute.flash_attn", True),
+        ("-ctk q8_0", "engine.compute.type_k", "q8_0"),
+        ("-nkvo", "engine.compute.kv_offload", False),
+        ("--rope-scale 4", "engine.compute.rope_freq_scale", 0.25),
+        ("--yarn-orig-ctx 4096", "engine.compute.yarn_orig_ctx", 4096),
+        ("--mlock", "engine.load.mode", "mlock"),
+        ("--no-mmap", "engine.load.mode", "none"),
+        ("-lm mmap+mlock", "engine.load.mode", "mmap+mlock"),
+        ("-dev none", "engine.load.devices", ()),
+        ("-dev CUDA0,CUDA1", "engine.load.devices", ("CUDA0", "CUDA1")),
+        ("-ts 3/1,0", "engine.load.tensor_split", (3.0, 1.0, 0.0)),
+        ("-ot a=CPU,b=CUDA0 -ot c=CPU", "engine.load.tensor_buffers", (("a", "CPU"), ("b", "CUDA0"), ("c", "CPU"))),
+        ("-ncffn 1", "engine.load.tensor_buffers", ((r"blk\.0\.ffn_(?:up|down|gate)\.", "CPU"),)),
+        ("--override-kv a=int:-1,b=str:x:y", "engine.load.overrides", (("a", -1), ("b", "x:y"))),
+        ("--override-kv a=float:.5 --override-kv b=bool:true", "engine.load.overrides", (("a", 0.5), ("b", True))),
+        ("--control-vector-layer-range 1 5", "engine.control_vector_layers", (1, 5)),
+        ("-hf a/b:Q8_0", "source.repo", "a/b:Q8_0"),
+        ("-mu https://x/y.gguf", "source.url", "https://x/y.gguf"),
+        ("--offline", "source.is_offline", True),
+        ("--no-mmproj", "source.wants_mmproj", False),
+        ("--cors-origins localhost", "http.cors_origins", "localhost"),
+        ("--no-cors-credentials", "http.cors_credentials", False),
+        ("--api-prefix /a", "http.api_prefix", "/a"),
+        ("-to 5", "http.timeout", 5),
+        ("--grammar root::=1", "sampling.grammar", "root::=1"),
+        ("-bs", "engine.backend_sampling", True),
+        ("--tags b,,a", "tags", ("b", "a")),
+        ("--no-webui", "http.ui", False),
+        ('--ui-config {"a":1}', "ui_settings", {"a": 1}),
+        ("-r a\\n -r b", "stop", ("a\n", "b")),
+        ("-r a\\n --no-escape", "stop", ("a\\n",)),
+        ("--dry-sequence-breaker \\n --no-escape", "sampling.dry_sequence_breakers", ("\\n",)),
+        ("--reasoning-format none", "reasoning_format", "none"),
+        ("--no-reasoning-preserve", "preserve_reasoning", False),
+        (
+            '--chat-template-kwargs {"a":1} -rea off --reasoning-effort high --reasoning auto',
+            "template_kwargs",
+            (("a", 1), ("enable_thinking", False), ("reasoning_effort", "high")),
+        ),
+        ("--gpt-oss-20b-default --port 1", "port", 1),
+        ("--top-k 5 --gpt-oss-20b-default", "sampling.top_k", 5),
+        ("--gpt-oss-20b-default", "sampling.top_p", 1.0),
+        ("--fim-qwen-1.5b-default", "source.file", "qwen2.5-coder-1.5b-q8_0.gguf"),
     ],
 )
 def test_spellings(line: str, target: str, value: object) -> None:
@@ -224,9 +272,34 @@ def test_directories_are_made(tmp_path: Path, flag: str, target: str) -> None:
         read(f"{flag} {path}/file/x")
 
 
-def test_flags_without_an_effect_are_taken() -> None:
-    config = read("-sps 0.5 --slot-prompt-similarity 0 --cache-idle-slots --no-cache-idle-slots")
-    assert config == read(LLAMA_ARG_CACHE_IDLE_SLOTS="1") == ServerConfig()
+def test_flags_without_an_effect_are_taken_and_said() -> None:
+    config = read("-sps 0.5 --no-cache-idle-slots --threads-http 4 --no-jinja", LLAMA_ARG_MODELS_MAX="2")
+    assert config == ServerConfig()
+    assert config.notes == (
+        "LLAMA_ARG_MODELS_MAX has no effect: one server serves one model",
+        "-sps has no effect: prompts share what they have in common, in whichever slot they run",
+        "--no-cache-idle-slots has no effect: what is idle is moved to RAM when its place is needed",
+        "--threads-http has no effect: one event loop serves all connections",
+        "--no-jinja has no effect: chat templates are always Jinja",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "environ"),
+    [
+        ("--jinja --cont-batching --cache-idle-slots --no-perf --threads-http -1 --spec-type none --no-agent", {}),
+        ("--sleep-idle-seconds -1 --no-ui-mcp-proxy --fit off", {}),
+        ("", {"LLAMA_ARG_JINJA": "1", "LLAMA_ARG_AGENT": "0", "LLAMA_ARG_NO_PERF": "1", "LLAMA_ARG_SPEC_TYPE": "none"}),
+    ],
+)
+def test_what_asks_for_nothing_is_not_worth_a_word(line: str, environ: dict[str, str]) -> None:
+    assert read(line, **environ).notes == ()
+
+
+def test_a_variable_that_asks_for_what_is_not_built_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^LLAMA_ARG_SPEC_TYPE: there is no speculative decoding yet$"):
+        read(LLAMA_ARG_SPEC_TYPE="draft-mtp")
+    assert read("--spec-type none", LLAMA_ARG_SPEC_TYPE="draft-mtp").notes == ()
 
 
 def test_chat_template_file_is_read(tmp_path: Path) -> None:
@@ -240,8 +313,40 @@ def test_chat_template_file_is_read(tmp_path: Path) -> None:
     [
         ("--prot 80", "unknown flag --prot; did you mean --port?"),
         ("--ctx 80", "unknown flag --ctx; did you mean --ctx-size?"),
-        ("--qqq", "unknown flag --qqq; --help lists all that there are, which is not all of llama-server's yet"),
-        ("-hf x/y", "unknown flag -hf; --help lists all that there are, which is not all of llama-server's yet"),
+        ("--qqq", "unknown flag --qqq; --help lists all that there are"),
+        ("-zz x/y", "unknown flag -zz; --help lists all that there are"),
+        ("-hf x", "-hf: 'x' is not USER/MODEL or USER/MODEL:QUANT"),
+        ("-hf x/y:a/b", "-hf: 'a/b' is no quant, which is a word such as Q4_K_M"),
+        ("-mu model.gguf", "-mu: 'model.gguf' is not an http:// or https:// URL of a file"),
+        ("-C 0x", "-C: '0x' is not a mask: give hexadecimal digits"),
+        ("-C 0", "-C: '0' names no CPU, or one above 511"),
+        ("-Cr 3", "-Cr: '3' is not a range: give LOW-HIGH"),
+        ("-Cr 3-2", "-Cr: '3-2' is an empty range"),
+        ("--prio 4", "--prio: 4 is not within -1..3"),
+        ("--prio-batch -1", "--prio-batch: -1 is not within 0..3"),
+        ("-ctk q9", "-ctk: 'q9' is not one of f32, f16, bf16, q8_0, q4_0, q4_1, iq4_nl, q5_0, q5_1"),
+        ("--rope-scale 0", "--rope-scale: 0 is not within 1e-30..1e+30"),
+        ("-ts 0,0", "-ts: all shares are 0"),
+        ("-ot x", "-ot: 'x' is not PATTERN=BUFFER"),
+        ("-dev ,", "-dev: there is no device in it"),
+        ("--override-kv a=int", "--override-kv: 'a=int' is not KEY=TYPE:VALUE"),
+        ("--override-kv a=u8:1", "--override-kv: 'u8' is not one of int, float, bool, str"),
+        ("--override-kv a=bool:1", "--override-kv: '1' is neither true nor false"),
+        (
+            "--control-vector-layer-range 1",
+            "--control-vector-layer-range needs a value: --control-vector-layer-range START END",
+        ),
+        ("--control-vector-layer-range 2 1", "--control-vector-layer-range: 2 to 1 is no range"),
+        ("--api-prefix llama", "--api-prefix: 'llama' is not a prefix: it begins with a slash and ends without one"),
+        ("--chat-template-kwargs []", "--chat-template-kwargs: '[]' is not a JSON object"),
+        ("--numa", "--numa needs a value: --numa TYPE"),
+        ("--tools all", "--tools: this server runs no tools itself; a client gets the model's calls and runs them"),
+        ("--agent", "--agent: this server runs no tools itself; a client gets the model's calls and runs them"),
+        ("--spec-type draft-mtp", "--spec-type: there is no speculative decoding yet"),
+        ("-md x.gguf", "-md: there is no speculative decoding yet"),
+        ("--draft 3", "--draft: the argument has been removed; use --spec-draft-n-max or --spec-ngram-mod-n-max"),
+        ("-j {}", "-j: answers cannot be held to a JSON schema yet; --grammar takes GBNF"),
+        ("--models-dir .", "--models-dir: one server serves one model"),
         (
             "model.gguf",
             "unexpected argument 'model.gguf': everything is set with flags; a model is named with -m",
@@ -349,19 +454,22 @@ def test_the_table_is_consistent() -> None:
     variables = [flag.env for flag in FLAGS if flag.env]
     assert len(variables) == len(set(variables))
     for flag in FLAGS:
-        assert isinstance(flag, Value | Switch | Constant)
-        if flag.target not in ("show", "nothing"):
-            field(ServerConfig(), flag.target)
+        targets = (
+            list(flag.values) if isinstance(flag, Preset) else [flag.target] if isinstance(flag, Effective) else []
+        )
+        for target in targets:
+            if target != "show":
+                field(ServerConfig(), target)
 
 
 def test_variables_without_a_meaning_are_found() -> None:
     environ = {
-        "LLAMA_ARG_FLASH_ATTN": "on",
+        "LLAMA_ARG_FLESH_ATTN": "on",
         "LLAMA_ARG_PORT": "1",
         "LLAMA_ARG_NO_KV_UNIFIED": "1",
         "HOME": "/",
     }
-    assert flags.unknown_variables(environ) == ["LLAMA_ARG_FLASH_ATTN"]
+    assert flags.unknown_variables(environ) == ["LLAMA_ARG_FLESH_ATTN"]
 
 
 def test_the_readme_shows_the_table() -> None:

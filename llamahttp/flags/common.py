@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from .row import Constant, Flag, Value
+from .row import Constant, Flag, Switch, Value
 from .values import (
     adapters,
     control_vectors,
     integer,
     layer_range,
-    model_file,
-    n_gpu_layers,
-    n_threads,
     scaled_adapters,
     scaled_control_vectors,
 )
@@ -18,13 +15,14 @@ from .values import (
 COMMON: tuple[Flag, ...] = (
     Constant(names=("-h", "--help", "--usage"), target="show", value="help", help="print this and exit"),
     Constant(names=("--version",), target="show", value="version", help="print the version and exit"),
-    Value(
-        names=("-m", "--model"),
-        target="engine.model",
-        metavar="FNAME",
-        parse=model_file,
-        env="LLAMA_ARG_MODEL",
-        help="GGUF file to serve (default: the built-in demo model)",
+    *(
+        Constant(
+            names=(f"--completion-{shell}",),
+            target="show",
+            value=f"completion-{shell}",
+            help=f"print completions of flags for {shell}, to be sourced, and exit",
+        )
+        for shell in ("bash", "zsh", "fish")
     ),
     Value(
         names=("-c", "--ctx-size"),
@@ -65,28 +63,11 @@ COMMON: tuple[Flag, ...] = (
         env="LLAMA_ARG_UBATCH",
         help="most tokens that are computed at once (default: {})",
     ),
-    Value(
-        names=("-t", "--threads"),
-        target="engine.n_threads",
-        metavar="N",
-        parse=n_threads,
-        env="LLAMA_ARG_THREADS",
-        help="CPU threads while generating (default: {}, -1 = automatic)",
-    ),
-    Value(
-        names=("-tb", "--threads-batch"),
-        target="engine.n_threads_batch",
-        metavar="N",
-        parse=n_threads,
-        help="CPU threads for prompts (default: the same as --threads)",
-    ),
-    Value(
-        names=("-ngl", "--gpu-layers", "--n-gpu-layers"),
-        target="engine.n_gpu_layers",
-        metavar="N",
-        parse=n_gpu_layers,
-        env="LLAMA_ARG_N_GPU_LAYERS",
-        help="layers on the GPU: a number, auto or all (default: auto)",
+    Switch(
+        names=("-e", "--escape"),
+        off=("--no-escape",),
+        target="escape",
+        help="read \\n and the like in --dry-sequence-breaker and --reverse-prompt as in C (default: {})",
     ),
     Constant(
         names=("--swa-full",),

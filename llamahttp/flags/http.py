@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .row import Constant, Flag, Switch, Value
+from .row import Constant, Flag, Switch, Value, ignored
 from .values import (
     alias,
     api_key_file,
@@ -13,6 +13,9 @@ from .values import (
     host_names,
     idle_seconds,
     integer,
+    json_file,
+    json_object,
+    names,
 )
 
 HTTP: tuple[Flag, ...] = (
@@ -179,5 +182,44 @@ HTTP: tuple[Flag, ...] = (
         parse=api_key_file,
         env="LLAMA_ARG_API_KEY_FILE",
         help="file with one key a line; lines that begin with # are comments",
+    ),
+    Value(
+        names=("--tags",),
+        target="tags",
+        metavar="STRING",
+        parse=names,
+        env="LLAMA_ARG_TAGS",
+        help="words about the model for /v1/models, comma-separated",
+    ),
+    Constant(
+        names=("--props",),
+        target="props",
+        value=True,
+        env="LLAMA_ARG_ENDPOINT_PROPS",
+        help="take POST /props, which changes nothing yet",
+    ),
+    Value(
+        names=("--ui-config", "--webui-config"),
+        target="ui_settings",
+        metavar="JSON",
+        parse=json_object,
+        env="LLAMA_ARG_UI_CONFIG",
+        help="default settings of the page, as a JSON object",
+    ),
+    Value(
+        names=("--ui-config-file", "--webui-config-file"),
+        target="ui_settings",
+        metavar="PATH",
+        parse=json_file,
+        env="LLAMA_ARG_UI_CONFIG_FILE",
+        help="file with that object",
+    ),
+    ignored(
+        "--threads-http",
+        "one event loop serves all connections",
+        "N",
+        env="LLAMA_ARG_THREADS_HTTP",
+        harmless=("-1",),
+        parse=integer(-1),
     ),
 )

@@ -10,11 +10,20 @@ from typing import Any
 
 from ..config import ServerConfig
 from ..errors import StartupError
-from .row import Constant, Flag, Switch, Value
+from .row import Constant, Flag, Ignored, Preset, Refused, Switch, Unused, Value
 from .table import BY_NAME, FLAGS
-from .values import boolean
+from .values import boolean, unescaped
 
-ADDS_UP = ("control_vectors", "loras", "logit_bias", "dry_sequence_breakers")
+ADDS_UP = (
+    "control_vectors",
+    "dry_sequence_breakers",
+    "logit_bias",
+    "loras",
+    "overrides",
+    "stop",
+    "template_kwargs",
+    "tensor_buffers",
+)
 """Targets whose flags may be given several times."""
 
 Setting = tuple[Flag, object]
@@ -32,6 +41,20 @@ class Show(Exception):
 class Tree(dict[str, Any]):
     """Values of a configuration's fields by name; those of a configuration in it are a Tree again."""
 
+    def put(self, target: str, value: Any) -> None:
+        *parts, name = target.split(".")
+        fields = self
+        for part in parts:
+            fields = fields.setdefault(part, Tree())
+        match value:
+            case frozenset():
+                value |= fields.get(name, frozenset())
+            case ("",):
+                value = ()  # no sequence breakers
+            case tuple() if name in ADDS_UP:
+                value = fields.get(name, ()) + value
+        fields[name] = value
+
     def applied_to(self, config: Any) -> Any:
         """`config` with these values in place of its own."""
         values = {
@@ -46,40 +69,73 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig:
 
     Raises UsageError for a wrong flag or value, StartupError for a file that cannot be used, and Show.
     """
-    given = list(_read_argv(argv))
-    flags_given = {flag for flag, _ in given}
-    settings = [setting for setting in _read_environ(environ, skip=flags_given)] + given
-    return _configure(settings)
+    settings: list[Setting] = []
+    given: list[Setting] = []
+    flags_given = set()
+    for flag, name, text in _read_argv(argv):
+        flags_given.add(flag)
+        given += _setting(flag, name, text)
+    for flag, name, text in _read_environ(environ):
+        if flag not in flags_given:
+            settings += _setting(flag, name, text)
+    return _configure(settings + given)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Names of LLAMA_ARG_* variables that are set but mean nothing here."""
-    known = {flag.env for flag in FLAGS} | {flag.env_off for flag in FLAGS if isinstance(flag, Switch)}
+    known = {name for flag in FLAGS for name in (flag.env, flag.env_off)}
     return sorted(name for name in environ if name.startswith("LLAMA_ARG_") and name not in known)
 
 
-def _read_argv(argv: Sequence[str]) -> Iterator[Setting]:
+def _read_argv(argv: Sequence[str]) -> Iterator[tuple[Flag, str, str]]:
+    """Each flag with the name that it was given by and its value, `on` or `off` where it takes none."""
     words = iter(argv)
     for word in words:
-        name, value = _split(word)
+        name, attached = _split(word)
         flag = BY_NAME.get(name)
         if flag is None:
             raise UsageError(_unknown(name))
-        if value is not None and not isinstance(flag, Value):
+        n_values, metavar = _takes(flag)
+        if attached is not None and n_values == 0:
             raise UsageError(f"{name} takes no value")
-        match flag:
-            case Value():
-                following = [value] if value is not None else []
-                following += itertools.islice(words, flag.n_values - len(following))
-                if len(following) < flag.n_values:
-                    raise UsageError(f"{name} needs a value: {name} {flag.metavar}")
-                yield flag, _checked(flag.parse, name, " ".join(following))
-            case Switch():
-                yield flag, name in flag.names
-            case Constant(target="show", value=what):
-                raise Show(what)
-            case Constant(value=constant):
-                yield flag, constant
+        given = [attached] if attached is not None else []
+        given += itertools.islice(words, n_values - len(given))
+        if len(given) < n_values:
+            raise UsageError(f"{name} needs a value: {name} {metavar}")
+        text = " ".join(given) if n_values else "on" if name in flag.names else "off"
+        yield flag, name, text
+
+
+def _takes(flag: Flag) -> tuple[int, str]:
+    """How many words follow the flag, and what they are called."""
+    match flag:
+        case Value():
+            return flag.n_values, flag.metavar
+        case Unused(metavar=metavar) if metavar:
+            return 1, metavar
+    return 0, ""
+
+
+def _setting(flag: Flag, name: str, text: str) -> Iterator[Setting]:
+    """What a flag means that was given as `name` with the value `text`."""
+    if _takes(flag) == (0, ""):
+        text = "on" if _checked(boolean, name, text) else "off"
+    match flag:
+        case Value():
+            yield flag, _checked(flag.parse, name, text)
+        case Switch():
+            yield flag, text == "on"
+        case Constant(target="show", value=what):
+            raise Show(what)
+        case Constant() | Preset() if text == "on":
+            yield flag, None
+        case Unused():
+            _checked(flag.parse, name, text)
+            if text in flag.harmless or (text == "off" and not flag.metavar and not flag.off):
+                return
+            if isinstance(flag, Refused):
+                raise UsageError(f"{name}: {flag.why}")
+            yield flag, f"{name} has no effect: {flag.why}"
 
 
 def _split(word: str) -> tuple[str, str | None]:
@@ -93,34 +149,29 @@ def _split(word: str) -> tuple[str, str | None]:
 def _unknown(name: str) -> str:
     if not name.startswith("-"):
         return f"unexpected argument {name!r}: everything is set with flags; a model is named with -m"
-    # to two or three letters every other flag is near
-    long_names = [known for known in BY_NAME if known.startswith("--")]
-    close = difflib.get_close_matches(name, long_names, n=1) if name.startswith("--") else []
-    hint = (
-        f"did you mean {close[0]}?"
-        if close
-        else "--help lists all that there are, which is not all of llama-server's yet"
-    )
+    hint = f"did you mean {close}?" if (close := _nearest(name)) else "--help lists all that there are"
     return f"unknown flag {name}; {hint}"
 
 
-def _read_environ(environ: Mapping[str, str], skip: set[Flag]) -> Iterator[Setting]:
+def _nearest(name: str) -> str | None:
+    """The flag that was meant, if it has a long name: to two or three letters every other flag is near."""
+    if not name.startswith("--"):
+        return None
+    near = difflib.get_close_matches(name, [known for known in BY_NAME if known.startswith("--")], n=5)
+
+    def rank(known: str) -> tuple[bool, bool]:
+        return sorted(known) != sorted(name), not known.startswith(name)
+
+    return min(near, key=rank, default=None)
+
+
+def _read_environ(environ: Mapping[str, str]) -> Iterator[tuple[Flag, str, str]]:
     for flag in FLAGS:
-        if flag in skip or not flag.env:
-            continue
-        if isinstance(flag, Switch) and flag.env_off in environ:
-            yield flag, False
-            continue
-        value = environ.get(flag.env, "")
-        if not value:
-            continue  # an empty variable counts as unset: compose files produce them
-        match flag:
-            case Value():
-                yield flag, _checked(flag.parse, flag.env, value)
-            case Switch():
-                yield flag, _checked(boolean, flag.env, value)
-            case Constant() if _checked(boolean, flag.env, value):
-                yield flag, flag.value
+        value = environ.get(flag.env, "") if flag.env else ""
+        if flag.env_off in environ:
+            yield flag, flag.env_off, "off"
+        elif value:  # an empty variable counts as unset: compose files produce them
+            yield flag, flag.env, value
 
 
 def _checked(parse: Callable[[str], object], name: str, value: str) -> object:
@@ -135,20 +186,27 @@ def _checked(parse: Callable[[str], object], name: str, value: str) -> object:
 def _configure(settings: Sequence[Setting]) -> ServerConfig:
     """Apply settings in order: the last one wins, except that API keys and what `ADDS_UP` names add up."""
     tree = Tree()
+    for flag, _ in settings:
+        if isinstance(flag, Preset):
+            for target, value in flag.values.items():
+                tree.put(target, value)
     for flag, value in settings:
-        if flag.target == "nothing":
-            continue
-        *parts, name = flag.target.split(".")
-        fields = tree
-        for part in parts:
-            fields = fields.setdefault(part, Tree())
-        match value:
-            case frozenset():
-                value |= fields.get(name, frozenset())
-            case ("",):
-                value = ()  # no sequence breakers
-            case tuple() if name in ADDS_UP:
-                value = fields.get(name, ()) + value
-        fields[name] = value
-    config: ServerConfig = tree.applied_to(ServerConfig())
-    return config
+        match flag:
+            case Constant():
+                tree.put(flag.target, flag.value)
+            case Value() | Switch():
+                tree.put(flag.target, value)
+    notes = tuple(str(note) for flag, note in settings if isinstance(flag, Ignored))
+    config: ServerConfig = tree.applied_to(ServerConfig(notes=notes))
+    return _unescaped(config) if config.escape else config
+
+
+def _unescaped(config: ServerConfig) -> ServerConfig:
+    breakers = config.sampling.dry_sequence_breakers
+    if breakers:
+        breakers = tuple(map(unescaped, breakers))
+    return replace(
+        config,
+        sampling=replace(config.sampling, dry_sequence_breakers=breakers),
+        stop=tuple(map(unescaped, config.stop)),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .. import samplers
-from .row import Constant, Flag, Value
+from .row import Constant, Flag, Value, refused
 from .values import (
     FLOAT32_MAX,
     INT_MAX,
@@ -141,5 +141,7 @@ SAMPLING: tuple[Flag, ...] = (
         env="LLAMA_ARG_BACKEND_SAMPLING",
         help="sample on the device that computes the model, where a request's samplers allow it",
     ),
+    refused("-j --json-schema", "answers cannot be held to a JSON schema yet; --grammar takes GBNF", "SCHEMA"),
+    refused("-jf --json-schema-file", "answers cannot be held to a JSON schema yet; --grammar-file takes GBNF", "FILE"),
 )
 """Defaults of requests; what is not given is the model's own (`general.sampling.*` in its file), else as said here."""

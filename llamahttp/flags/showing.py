@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..config import ServerConfig
-from .row import Flag, Value
+from .row import Effective, Flag, Ignored, Refused, Unused, Value
 from .table import FLAGS, GROUPS
 
 
@@ -28,8 +28,8 @@ def _help_lines(flag: Flag, indent: int = 34, width: int = 110) -> list[str]:
 
 
 def _usage(flag: Flag) -> str:
-    metavar = f" {flag.metavar}" if isinstance(flag, Value) else ""
-    return ", ".join(flag.all_names) + metavar
+    metavar = flag.metavar if isinstance(flag, Value | Unused) else ""
+    return ", ".join(flag.all_names) + (f" {metavar}" if metavar else "")
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -42,13 +42,21 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _described(flag: Flag) -> str:
-    if "{" not in flag.help:
-        return flag.help
+    match flag:
+        case Ignored():
+            return f"no effect: {flag.why}"
+        case Refused():
+            return f"refused: {flag.why}"
+        case Effective():
+            return flag.help.format(_default(flag)) if "{" in flag.help else flag.help
+    raise AssertionError(flag)
+
+
+def _default(flag: Effective) -> object:
     default: object = ServerConfig()
     for name in flag.target.split("."):
         default = getattr(default, name)
-    shown = {True: "on", False: "off"}[default] if isinstance(default, bool) else default
-    return flag.help.format(shown)
+    return {True: "on", False: "off"}[default] if isinstance(default, bool) else default
 
 
 def markdown_table() -> str:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from .row import Constant, Flag, Switch, Value
+from .row import Constant, Flag, Switch, Value, ignored, refused
 from .values import cache_ram, directory, integer, n_slots, number
+
+
+def stop(value: str) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("the stop string is empty")
+    return (value,)
+
 
 SLOTS: tuple[Flag, ...] = (
     Value(
@@ -129,19 +136,18 @@ SLOTS: tuple[Flag, ...] = (
         env="LLAMA_ARG_QUEUE_TIMEOUT",
         help="how long a request may wait for a slot before it is refused (default: {:g}, 0 = no limit)",
     ),
-    Value(
-        names=("-sps", "--slot-prompt-similarity"),
-        target="nothing",
-        metavar="SIMILARITY",
+    ignored(
+        "-sps --slot-prompt-similarity",
+        "prompts share what they have in common, in whichever slot they run",
+        "SIMILARITY",
         parse=number(0, 1),
-        help="no effect here: prompts share what they have in common, in whichever slot they run",
     ),
-    Switch(
-        names=("--cache-idle-slots",),
-        off=("--no-cache-idle-slots",),
-        target="nothing",
+    ignored(
+        "--cache-idle-slots",
+        "what is idle is moved to RAM when its place is needed",
         env="LLAMA_ARG_CACHE_IDLE_SLOTS",
-        help="no effect here: what is idle is moved to RAM when its place is needed",
+        off="--no-cache-idle-slots",
+        harmless=("on",),
     ),
     Switch(
         names=("--warmup",),
@@ -155,4 +161,31 @@ SLOTS: tuple[Flag, ...] = (
         value=True,
         help="load the LoRA adapters and apply none until POST /lora-adapters or a request says so",
     ),
+    ignored(
+        "-cb --cont-batching",
+        "prompts and answers always share batches",
+        env="LLAMA_ARG_CONT_BATCHING",
+        off="-nocb --no-cont-batching",
+        harmless=("on",),
+    ),
+    Value(
+        names=("-r", "--reverse-prompt"),
+        target="stop",
+        metavar="PROMPT",
+        parse=stop,
+        help="a stop string of requests that name none; may be given several times",
+    ),
+    Constant(
+        names=("-sp", "--special"),
+        target="special",
+        value=True,
+        help="show special tokens in answers",
+    ),
+    Constant(
+        names=("--spm-infill",),
+        target="spm_infill",
+        value=True,
+        help="put the suffix first in the prompts of /infill, as some models want it",
+    ),
+    refused("--log-prompts-dir", "prompts are not written to files", "PATH"),
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import difflib
+import json
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .. import samplers
 from ..config import N_SLOTS_MAX, Pooling
@@ -56,6 +58,43 @@ def boolean(value: str) -> bool:
     if value in ("off", "disabled", "false", "0"):
         return False
     raise ValueError(f"{value!r} is neither on, enabled, true, 1 nor off, disabled, false, 0")
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """A parser that takes one of some words."""
+
+    def parse(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"{value!r} is not one of {', '.join(words)}")
+        return value
+
+    return parse
+
+
+def on_off(value: str) -> bool:
+    try:
+        return boolean(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is neither on nor off") from None
+
+
+def names(value: str) -> tuple[str, ...]:
+    """A comma-separated list."""
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def json_object(value: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise ValueError(f"{value!r} is not a JSON object")
+    return parsed
+
+
+def json_file(value: str) -> dict[str, Any]:
+    return json_object(text_file(value))
 
 
 def on_off_auto(value: str) -> bool | None:
@@ -291,8 +330,13 @@ def logit_bias(value: str) -> tuple[tuple[int, float], ...]:
 
 
 def sequence_breaker(value: str) -> tuple[str, ...]:
-    """One more breaker, with `\\n` and the like read as in C. `none` drops all that were given before."""
-    return ("",) if value == "none" else (_ESCAPE.sub(_unescaped, value),)
+    """One more breaker. `none` drops all that were given before."""
+    return ("",) if value == "none" else (value,)
+
+
+def unescaped(text: str) -> str:
+    """Read `\\n` and the like as in C."""
+    return _ESCAPE.sub(_unescaped, text)
 
 
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
