@@ -132,7 +132,6 @@ def own_gauges(snapshot: EngineSnapshot) -> Iterator[Metric]:
         {"ram": stats.ram_bytes, "disk": stats.disk_bytes},
     )
     yield Gauge("llamahttp:sequences", "Sequences in the KV cache, running or cached", value=stats.n_sequences)
-    yield Gauge("llamahttp:requests_waiting", "Requests that wait for a slot", value=snapshot.n_waiting)
     yield Gauge("llamahttp:slots", "Requests that can be computed at the same time", value=len(snapshot.slots))
 
 

@@ -103,7 +103,6 @@ def test_what_the_engine_told() -> None:
         "cache_bytes disk": 67890,
         "sequences": 6,
         "slots": 3,
-        "requests_waiting": 5,
         "step_seconds_bucket 0.01": 30,
         "step_seconds_bucket 0.1": 39,
         "step_seconds_bucket +Inf": 40,
