@@ -78,10 +78,9 @@ class Placement:
         if not slot.task.cache_prompt:
             return NOTHING
         found = self._cache.match(slot.namespace, slot.tokens[: slot.n_reusable])
-        n_left, n_tile = slot.n_tokens - max(found.n_found, found.n_common), self._decoder.n_tile
+        n_left = slot.n_tokens - max(found.n_found, found.n_common)
         if self._decoder.can_cut and n_least // 4 < n_left < n_least and slot.n_tokens >= FAR:
-            n_most = min(slot.n_reusable, slot.n_tokens - n_tile)
-            return self._cache.match(slot.namespace, slot.tokens[:n_most])  # computed again sooner
+            return self._cache.match(slot.namespace, slot.tokens[: min(slot.n_reusable, slot.n_tokens - n_least)])
         return found
 
     def _wait_for(self, slot: Slot, found: Match) -> None:
