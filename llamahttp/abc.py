@@ -235,6 +235,9 @@ class Embedder(Protocol):
     def forget(self, id_seq: int) -> None:
         """Empty a sequence."""
 
+    def set_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
+        """Apply LoRA adapters, pairs (index, scale), to all that is decoded from now on. Raises EngineError."""
+
     def rebuild(self) -> None:
         """Make the context anew after a fatal BatchError. Raises EngineError."""
 

@@ -44,6 +44,10 @@ class Job:
         order = sorted(range(len(inputs)), key=lambda index: -len(inputs[index]))
         return cls(stream, deque(order), len(order))
 
+    @property
+    def adapters(self) -> tuple[tuple[int, float], ...]:
+        return self.stream.task.adapters
+
     def length(self, index: int) -> int:
         return len(self.stream.task.inputs[index])
 
@@ -101,6 +105,7 @@ class EmbeddingSide:
         self._jobs: list[Job] = []  # the one served last is last
         self._long: Item | None = None
         self._pace = Pace(target_step_ms, embedder.n_batch, embedder.n_batch)
+        self._adapters: tuple[tuple[int, float], ...] = ()  # that the embedder applies
         self._n_alone = 0  # after a failure: inputs that are computed one by one, to find the one to blame
         self._pooling = Pooling.RANK if embedder.pools else embedder.pooling
 
@@ -129,10 +134,12 @@ class EmbeddingSide:
     def step(self, *, is_alone: bool) -> list[Delivery]:
         """Compute one batch; `is_alone` when nobody generates meanwhile. What it completed is to be delivered."""
         n_others = 0 if is_alone else 1
+        job = self._jobs[0] if self._long is None else self._long.job
         try:
+            self._apply_adapters(job.adapters)
             plan = self._plan(self._pace.prompt_budget(n_others))
-        except EngineError as error:  # there is no memory for an input that long
-            return [self._fail(self._jobs[0], error)]
+        except EngineError as error:  # there is no memory for the adapters, or for an input that long
+            return [self._fail(job, error)]
         began = time.perf_counter()
         try:
             vectors = self._embedder.decode(plan.parts)
@@ -145,7 +152,8 @@ class EmbeddingSide:
     # --- plan
 
     def _plan(self, budget: int) -> Plan:
-        """The next batch. Raises EngineError if the first job's input finds no memory."""
+        """The next batch, of jobs with the adapters that are applied. Raises EngineError if the first job's input finds
+        no memory."""
         plan = Plan()
         if self._long is None:
             self._begin_long(budget)
@@ -166,10 +174,11 @@ class EmbeddingSide:
         if self._embedder.takes_parts and job.length(longest) > budget:
             self._embedder.reserve(job.length(longest))
             self._long = self._begin(job, job.waiting.popleft())
+            self._serve(job)
 
     def _fill(self, plan: Plan, budget: int) -> None:
         """Take inputs that fit as a whole, one of each job in turn."""
-        waiting = list(self._jobs)
+        waiting = [job for job in self._jobs if job.adapters == self._adapters]
         n_most = 1 if self._n_alone else self._embedder.n_seq_max - 1
         while waiting and len(plan.items) < n_most:
             job = waiting.pop(0)
@@ -179,8 +188,7 @@ class EmbeddingSide:
             budget -= job.length(index)
             plan.add(self._begin(job, index), job.length(index), 1 + len(plan.items))
             waiting.append(job)
-            self._jobs.remove(job)
-            self._jobs.append(job)
+            self._serve(job)
 
     def _take_whole(self, plan: Plan) -> None:
         """The longest input of the job whose turn it is, however long: it cannot be cut."""
@@ -188,7 +196,17 @@ class EmbeddingSide:
         n_tokens = job.length(job.waiting[0])
         self._embedder.reserve(n_tokens)
         plan.add(self._begin(job, job.waiting.popleft()), n_tokens, 1)
-        self._jobs.append(self._jobs.pop(0))
+        self._serve(job)
+
+    def _serve(self, job: Job) -> None:
+        """Another one's turn comes next."""
+        self._jobs.remove(job)
+        self._jobs.append(job)
+
+    def _apply_adapters(self, adapters: tuple[tuple[int, float], ...]) -> None:
+        if adapters != self._adapters:
+            self._embedder.set_adapters(adapters)
+            self._adapters = adapters
 
     def _begin(self, job: Job, index: int) -> Item:
         return Item(job, index, Pool(self._pooling))

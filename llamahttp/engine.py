@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .abc import Decoder, Embedder, ModelInfo, SamplerFactory, Vocab
+from .activation import activate
 from .binding import devices, library, manifest
 from .binding.encoder import NoDecoder
 from .binding.sampler import LlamaSamplerFactory
@@ -81,6 +82,7 @@ class Engine:
         n_slots: int,
         embedder: Embedder | None = None,
         store: Store | None = None,
+        invocations: Sequence[Sequence[int]] | None = None,
         library_version: str = "",
         compute: str = "CPU",
         close_model: Callable[[], None] = lambda: None,
@@ -93,6 +95,8 @@ class Engine:
         self.library_version = library_version
         self.compute = compute
         self.n_slots = n_slots
+        self.invocations = invocations if invocations is not None else ((),) * len(config.loras)
+        """Of each adapter the tokens behind which alone it is applied (aLoRA); none for a plain LoRA."""
         self.n_ctx_slot = slot_context(config, decoder.n_ctx_seq, info.n_ctx_train)
         self.wants_turns = not decoder.can_cut and config.n_checkpoints > 0
         """Whether knowing where turns begin (`CompletionTask.turns`) helps the cache."""
@@ -161,9 +165,10 @@ class Engine:
                 n_slots=opened.n_slots,
                 embedder=opened.embedder,
                 store=opened.store,
+                invocations=[lora.invocation for lora in opened.adapters.loras],
                 library_version=manifest.version(library.load().manifest),
                 compute=devices.describe_compute(config.n_gpu_layers),
-                close_model=model.close,
+                close_model=opened.close_model,
             )
         except BaseException:
             loading.give_up()
@@ -213,7 +218,7 @@ class Engine:
     def submit(self, task: CompletionTask) -> ResultStream:
         """Queue a task. Raises InvalidRequest, ContextExceeded, QueueFull or Unavailable."""
         self._check(task)
-        return self._queue.submit(task)
+        return self._queue.submit(activate(task, self.invocations))
 
     def _check(self, task: CompletionTask) -> None:
         prompt = task.prompt
@@ -230,7 +235,10 @@ class Engine:
             raise InvalidRequest(
                 f"n_keep must be at least -1 and n_discard at least 0, but got {task.n_keep} and {task.n_discard}"
             )
-        for index, _ in task.adapters:
+        self._check_adapters(task.adapters)
+
+    def _check_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
+        for index, _ in adapters:
             if not 0 <= index < len(self.config.loras):
                 raise InvalidRequest(f"adapter {index} does not exist: {len(self.config.loras)} are loaded")
 
@@ -340,7 +348,10 @@ class Engine:
             if len(tokens) > embedder.n_ctx:
                 raise ContextExceeded(len(tokens), embedder.n_ctx, f"input {i}")
             self._check_ids(f"input {i}:", tokens)
-        return self._queue.submit_embedding(task)
+        self._check_adapters(task.adapters)
+        # an activated one is trained for what is generated behind its invocation
+        adapters = tuple(pair for pair in task.adapters if not self.invocations[pair[0]])
+        return self._queue.submit_embedding(replace(task, adapters=adapters))
 
     async def embed(self, inputs: Sequence[str | Sequence[int]], *, norm: int = 2) -> list[NDArray[np.float32]]:
         """The embedding of each text, or of each list of token ids: float32[n_embd], or with the pooling NONE

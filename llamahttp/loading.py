@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 from .abc import Decoder
 from .binding import cpu, portability
-from .binding.decoder import DecoderConfig, LlamaDecoder
+from .binding.adapter import LlamaAdapters
+from .binding.control_vector import read_control_vector
+from .binding.decoder import LlamaDecoder
 from .binding.embedder import EmbedderConfig, LlamaEmbedder
 from .binding.encoder import NoDecoder
+from .binding.llama_context import ContextSizes
 from .binding.model import LlamaModel
 from .cache.disk import DiskTier
 from .cache.store import Store
@@ -33,10 +36,16 @@ class Opened:
     """What an engine is made of."""
 
     model: LlamaModel
+    adapters: LlamaAdapters
     decoder: LlamaDecoder | NoDecoder
     embedder: LlamaEmbedder | None
     store: Store
     n_slots: int
+
+    def close_model(self) -> None:
+        """Close what the contexts use, after they are closed. Safe twice."""
+        self.adapters.close()
+        self.model.close()
 
 
 class _GivenUp(Exception):
@@ -53,7 +62,7 @@ class Loading:
     def __init__(self, config: EngineConfig, on_progress: Callable[[float], None] | None) -> None:
         self._config = config
         self._on_progress = on_progress
-        self._opened: list[LlamaModel | LlamaDecoder | NoDecoder | LlamaEmbedder | Store] = []
+        self._opened: list[LlamaModel | LlamaAdapters | LlamaDecoder | NoDecoder | LlamaEmbedder | Store] = []
         self._is_given_up = False
 
     def run(self) -> Opened:
@@ -73,17 +82,20 @@ class Loading:
             raise ModelError(f"{config.model} is an encoder-decoder model, which this server does not run")
         n_slots, sizes = decide_sizes(config, model.info.n_ctx_train, n_spare=N_SPARE if model.only_attends else 0)
         self._go_on()
-        decoder = _open_decoder(model, sizes)
+        adapters = _open_adapters(config, model)
+        self._opened.append(adapters)
+        self._go_on()
+        decoder = _open_decoder(model, sizes, adapters)
         self._opened.append(decoder)
         self._go_on()
-        embedder = _open_embedder(config, model, decoder, sizes)
+        embedder = _open_embedder(config, model, decoder, sizes, adapters)
         if embedder is not None:
             self._opened.append(embedder)
         self._go_on()
         store = open_store(config, decoder)
         self._opened.append(store)
         self._go_on()
-        return Opened(model, decoder, embedder, store, n_slots)
+        return Opened(model, adapters, decoder, embedder, store, n_slots)
 
     def _go_on(self, done: float | None = None) -> None:
         if self._is_given_up:
@@ -102,20 +114,27 @@ class Loading:
                 self._opened.pop().close()
 
 
-def _open_decoder(model: LlamaModel, sizes: DecoderConfig) -> LlamaDecoder | NoDecoder:
+def _open_adapters(config: EngineConfig, model: LlamaModel) -> LlamaAdapters:
+    vectors = config.control_vectors
+    vector = read_control_vector(model, vectors, config.control_vector_layers) if vectors else None
+    return LlamaAdapters(model, [path for path, _ in config.loras], vector)
+
+
+def _open_decoder(model: LlamaModel, sizes: ContextSizes, adapters: LlamaAdapters) -> LlamaDecoder | NoDecoder:
     try:
-        return LlamaDecoder(model, sizes)
+        return LlamaDecoder(model, sizes, adapters)
     except NoMemory:
         return NoDecoder(sizes)
 
 
 def _open_embedder(
-    config: EngineConfig, model: LlamaModel, decoder: Decoder, sizes: DecoderConfig
+    config: EngineConfig, model: LlamaModel, decoder: Decoder, sizes: ContextSizes, adapters: LlamaAdapters
 ) -> LlamaEmbedder | None:
     if not (config.embeddings or config.reranking or isinstance(decoder, NoDecoder)):
         return None
     n_ctx = slot_context(config, decoder.n_ctx_seq, model.info.n_ctx_train)
-    return LlamaEmbedder(model, sizes, EmbedderConfig(Pooling.RANK if config.reranking else config.pooling, n_ctx))
+    pooling = Pooling.RANK if config.reranking else config.pooling
+    return LlamaEmbedder(model, sizes, EmbedderConfig(pooling, n_ctx), adapters)
 
 
 def open_store(config: EngineConfig, decoder: Decoder) -> Store:
@@ -126,7 +145,7 @@ def open_store(config: EngineConfig, decoder: Decoder) -> Store:
     return Store(limit, disk, decoder.fingerprint, can_cut=decoder.can_cut)
 
 
-def decide_sizes(config: EngineConfig, n_ctx_train: int, n_spare: int = 0) -> tuple[int, DecoderConfig]:
+def decide_sizes(config: EngineConfig, n_ctx_train: int, n_spare: int = 0) -> tuple[int, ContextSizes]:
     """Slots and the context's sizes, as llama-server decides them: (n_slots, sizes). Raises StartupError.
 
     `n_spare`: sequences beside those of the slots, for cached prompts, where a unified cache makes them free.
@@ -139,7 +158,7 @@ def decide_sizes(config: EngineConfig, n_ctx_train: int, n_spare: int = 0) -> tu
     n_ctx = _round_up(config.n_ctx or (n_slots * config.n_ctx_slot if unified else 0) or n_ctx_train, 256)
     n_batch = min(config.n_batch, n_ctx)
     n_threads = config.n_threads if config.n_threads > 0 else cpu.physical_cores()
-    sizes = DecoderConfig(
+    sizes = ContextSizes(
         n_ctx=n_ctx,
         n_seq_max=min(n_slots + n_spare, N_SLOTS_MAX) if unified else n_slots,
         n_batch=max(n_batch, n_slots),
@@ -149,7 +168,6 @@ def decide_sizes(config: EngineConfig, n_ctx_train: int, n_spare: int = 0) -> tu
         n_outputs=n_slots,
         kv_unified=unified,
         swa_full=config.swa_full,
-        loras=config.loras,
     )
     return n_slots, sizes
 

@@ -54,6 +54,8 @@ class Slot:
         self.sequence: Sequence | None = None
         self.namespace = NOWHERE
         self.last_token = -1
+        self.n_plain = 0
+        """Tokens that are computed without the task's adapters, before those become active; 0 if they always are."""
         self.n_prompt = 0
         self.n_predicted = 0
         self.use = CacheUse()
@@ -99,6 +101,22 @@ class Slot:
         return 0 if self.sequence is None else self.sequence.n_past
 
     @property
+    def adapters(self) -> tuple[tuple[int, float], ...]:
+        """Those to compute its next tokens with."""
+        return self.task.adapters if self.n_past >= self.n_plain else ()
+
+    @property
+    def n_shared(self) -> int:
+        """Tokens that others may go on from: neither those behind the activation of an adapter, nor any after a shift
+        of the context, since when memory has seen more than the tokens tell."""
+        return 0 if self.is_truncated else self.n_plain or self.n_tokens
+
+    @property
+    def n_reusable(self) -> int:
+        """Tokens that may be taken from others. The last is always computed: its logits give the next one."""
+        return min(self.n_tokens - 1, self.n_plain or self.n_tokens)
+
+    @property
     def n_left(self) -> int:
         """Known tokens that are not evaluated yet."""
         return self.n_tokens - self.n_past
@@ -112,7 +130,8 @@ class Slot:
         """Begin a task. It waits until `place` gives it a sequence."""
         task = stream.task
         self.stream, self.sampler, self.constraint = stream, sampler, constraint
-        self.namespace = Namespace(task.salt, task.adapters, is_moved=task.n_cache_reuse > 0)
+        self.n_plain = task.adapters_from
+        self.namespace = Namespace(task.salt, self.adapters, is_moved=task.n_cache_reuse > 0)
         self.n_tokens = self.n_prompt = len(task.prompt)
         self.tokens = np.empty(self.n_ctx, np.int32)
         self.tokens[: self.n_prompt] = task.prompt
@@ -158,6 +177,7 @@ class Slot:
         # moved                  [n_keep + n_discard ... n_tokens)   to n_keep
         self.tokens[n_keep : self.n_tokens - n_discard] = self.tokens[n_keep + n_discard : self.n_tokens].copy()
         self.n_tokens -= n_discard
+        self.n_plain -= min(max(self.n_plain - n_keep, 0), n_discard)
         self.is_truncated = True
 
     def take_undelivered(self) -> tuple[int, ...]:

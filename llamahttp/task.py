@@ -108,6 +108,8 @@ class CompletionTask:
     """Only tasks of the same salt share a cache."""
     adapters: tuple[tuple[int, float], ...] = ()
     """LoRA adapters to apply: pairs (index in `EngineConfig.loras`, scale other than 0), by index."""
+    adapters_from: int = 0
+    """Position in the prompt from which on they are applied: `Engine.submit` finds it, for activated adapters."""
     turns: tuple[int, ...] = ()
     """Positions in the prompt, ascending, where a turn begins: later prompts are likely to differ from there on."""
     constraint: Callable[[], Any] | None = None
@@ -119,6 +121,8 @@ class EmbeddingTask:
     """Compute the embedding of each of `inputs` (int32[n], n >= 1, ids checked by the engine)."""
 
     inputs: tuple[NDArray[np.int32], ...]
+    adapters: tuple[tuple[int, float], ...] = ()
+    """As those of a CompletionTask, but for activated ones, which change no embedding."""
 
 
 @dataclass(frozen=True, slots=True)

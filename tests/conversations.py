@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llamahttp import Engine, EngineConfig, SamplingParams
-from llamahttp.binding.decoder import DecoderConfig, LlamaDecoder
+from llamahttp.binding.adapter import LlamaAdapters
+from llamahttp.binding.decoder import LlamaDecoder
+from llamahttp.binding.llama_context import ContextSizes
 from llamahttp.binding.model import LlamaModel
 from llamahttp.task import CompletionTask, Finished, Timings, TokenProbs, Tokens
 
@@ -116,7 +118,7 @@ class Judge:
     """Tells whether answers are right, with a context in which nothing is ever reused."""
 
     def __init__(self, model: LlamaModel, loras: Sequence[tuple[Path, float]] = ()) -> None:
-        sizes = DecoderConfig(
+        sizes = ContextSizes(
             n_ctx=2048,
             n_seq_max=1,
             n_batch=2048,
@@ -125,10 +127,10 @@ class Judge:
             n_threads_batch=1,
             kv_unified=True,
             n_outputs=2048,
-            loras=tuple(loras),
         )
         self.model = model
-        self._decoder = LlamaDecoder(model, sizes)
+        self._adapters = LlamaAdapters(model, [path for path, _ in loras])
+        self._decoder = LlamaDecoder(model, sizes, self._adapters)
         self._eog = sorted(model.vocab.eog)
 
     def __enter__(self) -> Judge:
@@ -136,6 +138,7 @@ class Judge:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._decoder.close()
+        self._adapters.close()
 
     def check(self, *answers: Answer) -> None:
         """Every token and every log probability of the answers."""

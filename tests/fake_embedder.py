@@ -48,7 +48,12 @@ class FakeEmbedder:
         self.n_past: dict[int, int] = {}
         """Of each sequence how many tokens it holds."""
         self.n_rebuilt = 0
+        self.adapters: list[tuple[tuple[int, float], ...]] = []
+        """What `set_adapters` was called with."""
         self.closed = False
+
+    def set_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
+        self.adapters.append(tuple(adapters))
 
     def reserve(self, n_tokens: int) -> None:
         assert n_tokens <= self.n_ctx, "a longer input was not refused"

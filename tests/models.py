@@ -5,9 +5,10 @@ They share their vocabulary, sizes and weights with the models that `bench` meas
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import gguf
 import numpy as np
@@ -288,15 +289,46 @@ def write_unknown(path: Path) -> Path:
     return path
 
 
-def write_lora(path: Path, shape: Shape = TINY, architecture: str = "llama", scale: float = 1.0) -> Path:
-    """A LoRA of rank 2 for the queries of every layer of a model of that shape."""
+def write_lora(
+    path: Path,
+    shape: Shape = TINY,
+    architecture: str = "llama",
+    scale: float = 1.0,
+    invocation: Sequence[int] = (),
+    metadata: Mapping[str, int] = MappingProxyType({}),
+) -> Path:
+    """A LoRA of rank 2 for the queries of every layer of a model of that shape; an aLoRA with tokens that invoke it.
+
+    `metadata`: values of another type than theirs.
+    """
     random = np.random.default_rng(1)
     with new_model(path, architecture) as writer:
         writer.add_type(gguf.GGUFType.ADAPTER)
         writer.add_string("adapter.type", "lora")
         writer.add_float32("adapter.lora.alpha", 2.0)
+        if invocation:
+            tokens = [np.uint32(token) for token in invocation]
+            writer.add_key_value(
+                "adapter.alora.invocation_tokens", tokens, gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT32
+            )
+        for key, value in metadata.items():
+            writer.kv_data[0].pop(key, None)
+            writer.add_int32(key, value)
         for layer in range(shape.n_layers):
             name = f"blk.{layer}.attn_q.weight"
             writer.add_tensor(f"{name}.lora_a", scale * random.normal(size=(2, shape.d_model)).astype(np.float32))
             writer.add_tensor(f"{name}.lora_b", random.normal(size=(shape.d_model, 2)).astype(np.float32))
+    return path
+
+
+def write_control_vector(
+    path: Path, shape: Shape = TINY, layers: Sequence[int] = (1,), seed: int = 1, name: str = "direction"
+) -> Path:
+    """A control vector with a random direction for each of `layers` of a model of that shape."""
+    random = np.random.default_rng(seed)
+    with new_model(path, "controlvector") as writer:
+        writer.add_string("controlvector.model_hint", "llama")
+        writer.add_uint32("controlvector.layer_count", len(layers))
+        for layer in layers:
+            writer.add_tensor(f"{name}.{layer}", random.normal(size=shape.d_model).astype(np.float32))
     return path

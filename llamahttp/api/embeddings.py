@@ -20,6 +20,7 @@ from ..pooling import Vectors, normalize, shorten
 from ..task import EmbeddingTask
 from .body import encode, json_response, read_object
 from .field import Field, Kind, Table, out_of_range
+from .lora import active
 from .prompt import split_prompts, tokenize_prompt
 from .state import STATE
 
@@ -54,6 +55,7 @@ class Request:
     """A decoded request."""
 
     inputs: tuple[NDArray[np.int32], ...]
+    adapters: tuple[tuple[int, float], ...]
     norm: int
     n_dimensions: int
     is_base64: bool
@@ -101,14 +103,15 @@ async def _read(http: web.Request, body: Mapping[str, object]) -> Request:
     state = http.app[STATE]
     engine = state.require_engine()
     values = TABLE.decode(body, {"embd_normalize": state.config.embd_normalize})
-    value = values["input"] if values["input"] is not None else values["content"]
-    if value is None:
+    name = "input" if values["input"] is not None else "content"
+    if values[name] is None:
         raise InvalidRequest('"input" or "content" must be provided')
     n_out = engine.require_embedder().n_out
     n_dimensions = _dimensions(values, n_out)
-    inputs = await _tokenize(engine, value)
+    inputs = await _tokenize(engine, values[name], name)
     check_size(engine, inputs)
-    return Request(inputs, values["embd_normalize"], n_dimensions, values["encoding_format"] == "base64")
+    adapters = active(state.lora_scales)
+    return Request(inputs, adapters, values["embd_normalize"], n_dimensions, values["encoding_format"] == "base64")
 
 
 def _dimensions(values: Mapping[str, Any], n_out: int) -> int:
@@ -120,15 +123,13 @@ def _dimensions(values: Mapping[str, Any], n_out: int) -> int:
     return int(wanted)
 
 
-async def _tokenize(engine: Engine, value: object) -> tuple[NDArray[np.int32], ...]:
-    if value == []:
-        raise InvalidRequest('"input" must not be empty')
-    entries = split_prompts(value)
+async def _tokenize(engine: Engine, value: object, name: str) -> tuple[NDArray[np.int32], ...]:
+    entries = split_prompts(value, name)
     if len(entries) > MAX_INPUTS:
-        raise InvalidRequest(f'"input" has {len(entries)} entries, but at most {MAX_INPUTS} are allowed')
+        raise InvalidRequest(f'"{name}" has {len(entries)} entries, but at most {MAX_INPUTS} are allowed')
     inputs = []
     for entry in entries:
-        inputs.append(await tokenize_prompt(engine, entry))
+        inputs.append(await tokenize_prompt(engine, entry, name))
         if len(inputs[-1]) == 0:
             raise InvalidRequest("Input content cannot be empty")
         await asyncio.sleep(0)  # many short texts would hold up everybody else
@@ -150,7 +151,7 @@ async def _compute(engine: Engine, request: Request, encode_vectors: Encode) -> 
     """The vectors of each input as JSON, encoded as they come so that no moment has much to do."""
     has_pooling = engine.require_embedder().pooling is not Pooling.NONE
     found = [msgspec.Raw()] * len(request.inputs)
-    async with engine.submit_embedding(EmbeddingTask(request.inputs)) as stream:
+    async with engine.submit_embedding(EmbeddingTask(request.inputs, request.adapters)) as stream:
         async for result in stream:
             for index, vectors in result.vectors:
                 vectors = shorten(vectors, request.n_dimensions)

@@ -18,17 +18,18 @@ HUGE_TEXT = 1 << 20
 """Characters above which it is worth a look whether a text can fit at all."""
 
 FORMS = (
-    '"prompt" elements must be a string, a list of tokens, a JSON object containing a prompt string, '
+    '"{}" elements must be a string, a list of tokens, a JSON object containing a prompt string, '
     "or a list of mixed strings & tokens."
 )
 
 
-def split_prompts(value: object) -> list[object]:
-    """The prompts in a request's `prompt`: a list is one prompt when it holds a number, else a list of prompts."""
+def split_prompts(value: object, name: str = "prompt") -> list[object]:
+    """The prompts in the field `name` of a request: a list is one prompt when it holds a number, else a list of
+    prompts."""
     if not isinstance(value, list):
         return [value]
     if not value:
-        raise InvalidRequest('"prompt" must not be empty')
+        raise InvalidRequest(f'"{name}" must not be empty')
     return [value] if any(isinstance(item, int | float) for item in value) else value
 
 
@@ -48,18 +49,19 @@ async def tokenize_prompts(engine: Engine, value: object, n_cmpl: int = 1) -> li
     return tokens
 
 
-async def tokenize_prompt(engine: Engine, value: object) -> NDArray[np.int32]:
-    """Token ids of one prompt: a string, ids, both mixed, or an object that holds one of these."""
+async def tokenize_prompt(engine: Engine, value: object, name: str = "prompt") -> NDArray[np.int32]:
+    """Token ids of one prompt: a string, ids, both mixed, or an object that holds one of these. Raises InvalidRequest,
+    in which `name` is the field's."""
     match value:
         case {"multimodal_data": _}:
             raise NotSupported("Multimodal data provided, but this server does not support multimodal requests.")
         case {"prompt_string": str() | list() as inner}:
-            return await tokenize_prompt(engine, inner)
+            return await tokenize_prompt(engine, inner, name)
         case str() | list():
             check_can_fit(engine, value)
-            return await tokenize_mixed(engine, value, add_special=True, parse_special=True)
+            return await tokenize_mixed(engine, value, add_special=True, parse_special=True, name=name)
         case _:
-            raise InvalidRequest(FORMS)
+            raise InvalidRequest(FORMS.format(name))
 
 
 def check_can_fit(engine: Engine, prompt: str | list[object]) -> None:
@@ -79,18 +81,20 @@ def longest_piece(vocab: Vocab) -> int:
     return max(map(len, vocab.special_pieces))
 
 
-async def tokenize_mixed(engine: Engine, value: object, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
+async def tokenize_mixed(
+    engine: Engine, value: object, *, add_special: bool, parse_special: bool, name: str = "prompt"
+) -> NDArray[np.int32]:
     """Token ids of a string or of a list of strings and ids. Only a string at the beginning gets BOS."""
     if isinstance(value, str):
         return await engine.tokenize(value, add_special=add_special, parse_special=parse_special)
     if not isinstance(value, list):
-        raise InvalidRequest(FORMS)
+        raise InvalidRequest(FORMS.format(name))
     parts: list[NDArray[np.int32]] = []
     ids: list[Any] = []
     for i, item in enumerate(value):
         if isinstance(item, str):
             parts += [
-                token_ids(ids),
+                token_ids(ids, name),
                 await engine.tokenize(item, add_special=add_special and i == 0, parse_special=parse_special),
             ]
             ids = []
@@ -98,13 +102,13 @@ async def tokenize_mixed(engine: Engine, value: object, *, add_special: bool, pa
         elif isinstance(item, int) and not isinstance(item, bool):
             ids.append(item)
         else:
-            raise InvalidRequest(FORMS)
-    return np.concatenate([*parts, token_ids(ids)])
+            raise InvalidRequest(FORMS.format(name))
+    return np.concatenate([*parts, token_ids(ids, name)])
 
 
-def token_ids(ids: list[int]) -> NDArray[np.int32]:
+def token_ids(ids: list[int], name: str = "prompt") -> NDArray[np.int32]:
     """Ids from JSON. Raises InvalidRequest for what no vocabulary can hold."""
     try:
         return np.array(ids, dtype=np.int32)
     except OverflowError:
-        raise InvalidRequest("Prompt contains invalid tokens") from None
+        raise InvalidRequest(f"{name.capitalize()} contains invalid tokens") from None

@@ -16,6 +16,7 @@ from ..task import EmbeddingTask
 from .body import json_response, read_object
 from .embeddings import MAX_INPUTS, model_name
 from .field import INT32_MAX, Field, Kind, Table
+from .lora import active
 from .state import STATE
 
 TABLE = Table(
@@ -35,7 +36,7 @@ async def rerank(http: web.Request) -> web.Response:
     query, documents = _query(body), _documents(body)
     values = TABLE.decode(body)
     prompts = await _tokenize(engine, query, documents)
-    scores = await _score(engine, prompts)
+    scores = await _score(engine, EmbeddingTask(prompts, active(state.lora_scales)))
     best = sorted(range(len(scores)), key=lambda index: -scores[index])[: values["top_n"]]
     if "texts" in body:
         texts = [{"text": documents[index]} if values["return_text"] else {} for index in best]
@@ -69,9 +70,9 @@ async def _tokenize(engine: Engine, query: str, documents: list[str]) -> tuple[N
     return tuple(prompts)
 
 
-async def _score(engine: Engine, prompts: tuple[NDArray[np.int32], ...]) -> list[float]:
-    scores = [0.0] * len(prompts)
-    async with engine.submit_embedding(EmbeddingTask(prompts)) as stream:
+async def _score(engine: Engine, task: EmbeddingTask) -> list[float]:
+    scores = [0.0] * len(task.inputs)
+    async with engine.submit_embedding(task) as stream:
         async for result in stream:
             for index, vectors in result.vectors:
                 scores[index] = float(vectors[0, 0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes as c
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 from ..abc import BatchError, InputPart
 from ..config import Pooling
 from ..errors import EngineError, ModelError
-from . import library, library_log
-from .adapter import LlamaAdapter
-from .decoder import DecoderConfig, LlamaBatch, batch_error, check_memory, context_params
+from . import fingerprint, library
+from .adapter import LlamaAdapters
 from .functions import CONSTANTS
+from .gguf_head import read_head
+from .llama_batch import LlamaBatch
+from .llama_context import ContextSizes, LlamaContext, check_memory, context_params
 from .model import LlamaModel
 
 POOLINGS = {CONSTANTS[f"LLAMA_POOLING_TYPE_{pooling.name}"]: pooling for pooling in Pooling}
@@ -29,6 +32,9 @@ N_SEQUENCES, N_STATES = 64, 8
 
 RANKS_LAST = "qwen3"
 """Architectures whose classifier looks at the last token."""
+
+CLASSIFIERS = {"cls.weight", "cls.output.weight"}
+"""Tensors of which a classifier has at least one."""
 
 FIRST_BATCHES = 4
 """Batches that the KV cache has room for before a longer input comes."""
@@ -47,22 +53,25 @@ class EmbedderConfig:
 class LlamaEmbedder:
     """A context for embeddings over an open model. Raises ModelError if there is no room for it."""
 
-    def __init__(self, model: LlamaModel, sizes: DecoderConfig, config: EmbedderConfig) -> None:
-        """`sizes` are those of the context that generates."""
+    def __init__(
+        self,
+        model: LlamaModel,
+        sizes: ContextSizes,
+        config: EmbedderConfig,
+        adapters: LlamaAdapters | None = None,
+    ) -> None:
+        """`sizes` are those of the context that generates; `adapters` must outlive the embedder."""
         self._lib = library.load()
         self._model = model
-        self._handle: int | None = None
-        self._adapters: list[LlamaAdapter] = []
+        self._context = LlamaContext(model, adapters or LlamaAdapters(model))
         self.n_ctx = config.n_ctx
         self.n_batch = min(sizes.n_ubatch, config.n_ctx)
         self.n_seq_max = min(N_SEQUENCES if model.only_attends else N_STATES, self.n_batch)
-        self._loras = sizes.loras
-        self._sizes = replace(sizes, n_seq_max=self.n_seq_max, kv_unified=True, n_outputs=0, loras=())
+        self._sizes = replace(sizes, n_seq_max=self.n_seq_max, kv_unified=True, n_outputs=0)
         self._capacity = self.n_batch
         self._pooling_type = CONSTANTS[f"LLAMA_POOLING_TYPE_{config.pooling.name if config.pooling else 'UNSPECIFIED'}"]
         self.takes_parts = self.generates = True
         try:
-            self._adapters += (LlamaAdapter(model, path) for path, _ in self._loras)
             self._open()
             self._read_abilities()
             self._reopen()
@@ -71,23 +80,18 @@ class LlamaEmbedder:
             raise
 
     def _open(self) -> None:
-        model, sizes = self._model, self._sized()
-        check_memory(model, sizes)
-        self._owner = model.owner  # must outlive the context
+        sizes = self._sized()
+        self._context.close()  # what it has taken is free for the next
+        check_memory(self._model, sizes)
         params = context_params(self._lib, sizes)
         params.embeddings = True
         params.n_outputs_max = params.n_outputs_max_per_seq = sizes.n_batch
         params.pooling_type = self._pooling_type
-        with library_log.telling_errors() as errors:
-            self._handle = self._lib.llama_init_from_model(model.handle, params)
-            if not self._handle:
-                reason = library_log.reason(errors)
-                raise ModelError(f"cannot make a context for embeddings of {self._capacity} tokens: {reason}")
+        self._context.open(params, f"a context for embeddings of {self._capacity} tokens")
         self._batch = LlamaBatch(sizes.n_batch, self.n_seq_max)
         self._batch.outputs[:] = 1
-        self._apply_adapters()
 
-    def _sized(self) -> DecoderConfig:
+    def _sized(self) -> ContextSizes:
         """Room for an input of `_capacity` tokens, which in parts needs no larger batch, but cells beside others'."""
         if self.takes_parts:
             n_ctx, n_batch = self._capacity + self.n_batch, self.n_batch
@@ -96,18 +100,14 @@ class LlamaEmbedder:
         n_batch += -n_batch % self.n_seq_max  # libllama reserves as many tokens for each sequence, and aborts otherwise
         return replace(self._sizes, n_ctx=max(n_ctx, n_batch), n_batch=n_batch, n_ubatch=n_batch)
 
-    def _apply_adapters(self) -> None:
-        handles = (c.c_void_p * len(self._adapters))(*(adapter.handle for adapter in self._adapters))
-        scales = (c.c_float * len(self._adapters))(*(scale for _, scale in self._loras))
-        status = self._lib.llama_set_adapters_lora(self.handle, handles, len(self._adapters), scales)
-        if status != 0:
-            raise ModelError(f"libllama does not take the adapters for embeddings: {status}")
-
     def _read_abilities(self) -> None:
-        lib, handle = self._lib, self.handle
+        lib, handle = self._lib, self._context.handle
         self.pooling = POOLINGS[lib.llama_pooling_type(handle)]
-        self.generates = self._memory is not None
+        self.generates = self._context.memory is not None
         is_ranking = self.pooling is Pooling.RANK
+        path = Path(self._model.info.path)
+        if is_ranking and not _has_classifier(path):
+            raise ModelError(f"{path} cannot rerank: it has no classifier ({' or '.join(sorted(CLASSIFIERS))})")
         # which token a classifier looks at, libllama decides batch by batch
         can_cut = not is_ranking or self._model.info.metadata.get("general.architecture", "").startswith(RANKS_LAST)
         self.takes_parts = can_cut and self.generates and bool(lib.llama_get_causal_attn(handle))
@@ -121,18 +121,7 @@ class LlamaEmbedder:
             self._pooling_type = CONSTANTS["LLAMA_POOLING_TYPE_NONE"]
         if self.takes_parts:
             self._capacity = self.n_ctx if _is_scaled(self._model) else min(self.n_ctx, FIRST_BATCHES * self.n_batch)
-        self._free()
         self._open()
-
-    @property
-    def handle(self) -> int:
-        assert self._handle is not None, "the context is closed"
-        return self._handle
-
-    @property
-    def _memory(self) -> int | None:
-        memory: int | None = self._lib.llama_get_memory(self.handle)
-        return memory
 
     def reserve(self, n_tokens: int) -> None:
         assert n_tokens <= self.n_ctx, "a longer input was not refused"
@@ -148,14 +137,13 @@ class LlamaEmbedder:
             raise
 
     def rebuild(self) -> None:
-        self._free()
         try:
             self._open()
         except ModelError as error:  # of a running server, which is no reason to end it
             raise EngineError(str(error)) from None
 
     def decode(self, parts: Sequence[InputPart]) -> list[NDArray[np.float32]]:
-        if self._handle is None:
+        if not self._context.is_open:
             raise BatchError("there is no context for embeddings", fatal=True)
         batch, row = self._batch, 0
         for part in parts:
@@ -164,24 +152,20 @@ class LlamaEmbedder:
             batch.positions[row : row + n] = np.arange(part.start, part.start + n)
             batch.set_sequence(row, row + n, part.id_seq)
             row += n
-        with library_log.telling_errors() as errors:
-            status = self._lib.llama_decode(self.handle, batch.struct(row))
-            if status != 0:
-                raise self._failure(status, errors, parts)
-        self._lib.llama_synchronize(self.handle)
+        try:
+            self._context.decode(batch.struct(row))
+        except BatchError:
+            for part in parts:
+                self.forget(part.id_seq)
+            raise
         return [self._scores(part) for part in parts] if self.pools else self._split(parts, row)
 
-    def _failure(self, status: int, errors: list[str], parts: Sequence[InputPart]) -> BatchError:
-        for part in parts:
-            self.forget(part.id_seq)
-        return batch_error(status, errors)
-
     def _scores(self, part: InputPart) -> NDArray[np.float32]:
-        address = self._lib.llama_get_embeddings_seq(self.handle, part.id_seq)
+        address = self._lib.llama_get_embeddings_seq(self._context.handle, part.id_seq)
         return self._read(address, 1)
 
     def _split(self, parts: Sequence[InputPart], n_rows: int) -> list[NDArray[np.float32]]:
-        rows = self._read(self._lib.llama_get_embeddings(self.handle), n_rows)
+        rows = self._read(self._lib.llama_get_embeddings(self._context.handle), n_rows)
         ends = np.cumsum([len(part.tokens) for part in parts])
         return np.split(rows, ends[:-1])
 
@@ -191,20 +175,22 @@ class LlamaEmbedder:
         memory = (c.c_float * (n_rows * self.n_out)).from_address(address)
         return np.array(memory, np.float32).reshape(n_rows, self.n_out)
 
+    def set_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
+        self._context.set_adapters(adapters)
+
     def forget(self, id_seq: int) -> None:
-        if self.generates and self._handle is not None:
-            self._lib.llama_memory_seq_rm(self._memory, id_seq, -1, -1)
+        if self.generates and self._context.is_open:
+            self._lib.llama_memory_seq_rm(self._context.memory, id_seq, -1, -1)
 
     def close(self) -> None:
-        self._free()
-        while self._adapters:
-            self._adapters.pop().close()
+        self._context.close()
 
-    def _free(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle:
-            self._lib.llama_free(handle)
-            del self._owner
+
+def _has_classifier(path: Path) -> bool:
+    """Whether there is anything to rate with: without it, libllama would take a number of the hidden state for the
+    score."""
+    names = {tensor.name for part in fingerprint.parts(path) for tensor in read_head(part).tensors}
+    return not CLASSIFIERS.isdisjoint(names)
 
 
 def _is_scaled(model: LlamaModel) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .decoder import DecoderConfig, LlamaBatch
+from .llama_batch import LlamaBatch
+from .llama_context import ContextSizes
 
 
 class NoDecoder:
@@ -22,7 +23,7 @@ class NoDecoder:
     n_tile = 1
     fingerprint = "encoder"
 
-    def __init__(self, sizes: DecoderConfig) -> None:
+    def __init__(self, sizes: ContextSizes) -> None:
         self.n_ctx = self.n_ctx_seq = sizes.n_ctx
         self.n_batch, self.n_ubatch, self.n_seq_max = sizes.n_batch, sizes.n_ubatch, sizes.n_seq_max
         self.kv_unified = sizes.kv_unified

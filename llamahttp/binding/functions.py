@@ -1,4 +1,4 @@
-"""Functions of llama.h and ggml-backend.h that we call: result, arguments, and whether the call is short.
+"""Functions of llama.h, ggml-backend.h and gguf.h that we call: result, arguments, and whether the call is short.
 
 A short call keeps the GIL (`PyDLL`): handing it over costs more than the call. Whatever computes, copies, loads or may
 wait for a device releases it (`CDLL`). `abi` compares every signature with the header's.
@@ -15,6 +15,7 @@ from .structs import (
     BatchStruct,
     ChainParams,
     ContextParams,
+    GGUFParams,
     ModelParams,
     QuantizeParams,
 )
@@ -25,6 +26,7 @@ PTR = c.c_void_p
 STR = c.c_char_p
 I32 = c.c_int32
 U32 = c.c_uint32
+I64 = c.c_int64
 U64 = c.c_uint64
 F32 = c.c_float
 BOOL = c.c_bool
@@ -53,6 +55,10 @@ def _ggml(result: CType, *arguments: CType) -> Function:
     return Function(result, arguments, short=False, library="ggml")
 
 
+def _gguf(result: CType, *arguments: CType, short: bool = True) -> Function:
+    return Function(result, arguments, short, library="ggml-base")
+
+
 FUNCTIONS: dict[str, Function] = {
     # library
     "llama_version": _short(STR),
@@ -75,6 +81,7 @@ FUNCTIONS: dict[str, Function] = {
     "llama_model_quantize": _long(U32, STR, STR, PTR),
     "llama_model_get_vocab": _short(PTR, PTR),
     "llama_model_n_ctx_train": _short(I32, PTR),
+    "llama_model_n_layer": _short(I32, PTR),
     "llama_model_n_embd": _short(I32, PTR),
     "llama_model_n_embd_out": _short(I32, PTR),
     "llama_model_n_cls_out": _short(U32, PTR),
@@ -94,7 +101,22 @@ FUNCTIONS: dict[str, Function] = {
     # adapter
     "llama_adapter_lora_init": _long(PTR, PTR, STR),
     "llama_adapter_lora_free": _long(None, PTR),
+    "llama_adapter_get_alora_n_invocation_tokens": _short(U64, PTR),
+    "llama_adapter_get_alora_invocation_tokens": _short(PTR, PTR),
     "llama_set_adapters_lora": _long(I32, PTR, PTR, SIZE, PTR),
+    "llama_set_adapter_cvec": _long(I32, PTR, PTR, SIZE, I32, I32, I32),
+    "gguf_init_from_file": _gguf(PTR, STR, GGUFParams, short=False),
+    "gguf_free": _gguf(None, PTR, short=False),
+    "gguf_get_data_offset": _gguf(SIZE, PTR),
+    "gguf_get_n_kv": _gguf(I64, PTR),
+    "gguf_get_key": _gguf(STR, PTR, I64),
+    "gguf_get_kv_type": _gguf(c.c_int, PTR, I64),
+    "gguf_get_n_tensors": _gguf(I64, PTR),
+    "gguf_get_tensor_name": _gguf(STR, PTR, I64),
+    "gguf_get_tensor_type": _gguf(c.c_int, PTR, I64),
+    "gguf_get_tensor_ne": _gguf(PTR, PTR, I64),
+    "gguf_get_tensor_offset": _gguf(SIZE, PTR, I64),
+    "gguf_get_tensor_size": _gguf(SIZE, PTR, I64),
     # vocabulary
     "llama_vocab_type": _short(c.c_int, PTR),
     "llama_vocab_n_tokens": _short(I32, PTR),
@@ -126,6 +148,8 @@ FUNCTIONS: dict[str, Function] = {
     "llama_decode": _long(I32, PTR, BatchStruct),
     "llama_synchronize": _long(None, PTR),
     "llama_get_logits": _short(PTR, PTR),
+    "llama_set_sampler": _short(BOOL, PTR, I32, PTR),
+    "llama_get_sampled_token_ith": _short(I32, PTR, I32),
     "llama_get_embeddings": _short(PTR, PTR),
     "llama_get_embeddings_seq": _short(PTR, PTR, I32),
     "llama_pooling_type": _short(c.c_int, PTR),
@@ -184,6 +208,14 @@ CONSTANTS: dict[str, int] = {
     "LLAMA_FTYPE_MOSTLY_Q8_0": 7,
     "LLAMA_FTYPE_MOSTLY_Q4_K_M": 15,
     "LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY": 1,
+    "GGUF_TYPE_FLOAT32": 6,
+    "GGUF_TYPE_STRING": 8,
+    "GGML_TYPE_F32": 0,
+    "GGML_TYPE_I8": 24,
+    "GGML_TYPE_I16": 25,
+    "GGML_TYPE_I32": 26,
+    "GGML_TYPE_I64": 27,
+    "GGML_TYPE_F64": 28,
     "GGML_LOG_LEVEL_DEBUG": 1,
     "GGML_LOG_LEVEL_INFO": 2,
     "GGML_LOG_LEVEL_WARN": 3,

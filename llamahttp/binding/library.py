@@ -97,7 +97,7 @@ def _bind(where: Path) -> Any:
     lib = SimpleNamespace(directory=where)
     for path in sorted(where.glob("lib*.so*")):
         check_complete(path)
-    for library in ("ggml", "llama"):
+    for library in ("ggml-base", "ggml", "llama"):
         functions = {name: function for name, function in FUNCTIONS.items() if function.library == library}
         bind(lib, where / f"lib{library}.so", functions)
     return lib

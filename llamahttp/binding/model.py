@@ -81,6 +81,10 @@ class LlamaModel:
         self._owner = None
 
     @property
+    def n_layers(self) -> int:
+        return int(self._lib.llama_model_n_layer(self.handle))
+
+    @property
     def n_swa(self) -> int:
         """Window of sliding-window attention in tokens; 0 without."""
         return int(self._lib.llama_model_n_swa(self.handle))

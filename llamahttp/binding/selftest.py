@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from ..config import DEMO_MODEL
 from ..errors import LibraryError, LlamaHTTPError
 from . import library, library_log
-from .decoder import DecoderConfig, LlamaDecoder
+from .decoder import LlamaDecoder
 from .functions import CONSTANTS
+from .llama_context import ContextSizes
 from .model import LlamaModel
 from .structs import pointer
 
@@ -33,7 +34,7 @@ TYPES = {
 N_PROMPT = 32
 """Rows of the batch: enough for the kernels that multiply matrices, which a single row does not reach."""
 
-CONFIG = DecoderConfig(
+CONFIG = ContextSizes(
     n_ctx=256, n_seq_max=1, n_batch=256, n_ubatch=256, n_threads=2, n_threads_batch=2, kv_unified=False
 )
 

@@ -1,4 +1,4 @@
-"""Structs of llama.h that cross ctypes by value or by pointer, field for field.
+"""Structs of llama.h and gguf.h that cross ctypes by value or by pointer, field for field.
 
 `abi` compares sizes and offsets with what the compiler made of the header, so a field that moved is an error at load.
 """
@@ -150,6 +150,12 @@ class ChainParams(c.Structure):
     _fields_ = [("no_perf", c.c_bool)]
 
 
+class GGUFParams(c.Structure):
+    """gguf_init_params"""
+
+    _fields_ = [("no_alloc", c.c_bool), ("ctx", c.c_void_p)]
+
+
 def pointer(struct: c.Structure) -> Any:
     """A pointer to a struct, for functions that take one."""
     return c.cast(c.pointer(struct), c.c_void_p)
@@ -164,4 +170,5 @@ STRUCTS: dict[str, type[c.Structure]] = {
     "llama_token_data_array": TokenDataArray,
     "llama_logit_bias": LogitBias,
     "llama_sampler_chain_params": ChainParams,
+    "gguf_init_params": GGUFParams,
 }

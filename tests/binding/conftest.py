@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from llamahttp.binding import manifest
-from llamahttp.binding.decoder import DecoderConfig, LlamaDecoder
+from llamahttp.binding.adapter import LlamaAdapters
+from llamahttp.binding.decoder import LlamaDecoder
+from llamahttp.binding.llama_context import ContextSizes
 from llamahttp.binding.model import LlamaModel
 
 from .steps import CONFIG, MakeDecoder
@@ -20,8 +22,8 @@ def make_decoder() -> Iterator[MakeDecoder]:
     """Opens contexts and closes them at the end of the test."""
     opened: list[LlamaDecoder] = []
 
-    def make(model: LlamaModel, config: DecoderConfig = CONFIG) -> LlamaDecoder:
-        opened.append(LlamaDecoder(model, config))
+    def make(model: LlamaModel, config: ContextSizes = CONFIG, adapters: LlamaAdapters | None = None) -> LlamaDecoder:
+        opened.append(LlamaDecoder(model, config, adapters))
         return opened[-1]
 
     yield make

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from llamahttp.binding.decoder import DecoderConfig, LlamaDecoder
+from llamahttp.binding.decoder import LlamaDecoder
+from llamahttp.binding.llama_context import ContextSizes
 
-CONFIG = DecoderConfig(
+CONFIG = ContextSizes(
     n_ctx=1024, n_seq_max=4, n_batch=256, n_ubatch=64, n_threads=1, n_threads_batch=1, kv_unified=True
 )
 SEPARATE = replace(CONFIG, kv_unified=False)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from llamahttp.abc import BatchError
-from llamahttp.binding.decoder import SPARSE, DecoderConfig, LlamaDecoder, kv_bytes
+from llamahttp.binding.decoder import LlamaDecoder
+from llamahttp.binding.llama_context import SPARSE, ContextSizes, kv_bytes
 from llamahttp.binding.model import LlamaModel
 from llamahttp.errors import ModelError
 
@@ -76,7 +77,7 @@ def test_a_model_without_attention_has_no_cache(metadata: dict[str, str]) -> Non
 
 @pytest.mark.parametrize("config", [CONFIG, SEPARATE], ids=["unified", "separate"])
 def test_logits_come_in_the_order_of_the_rows_that_asked(
-    llama: LlamaModel, make_decoder: MakeDecoder, config: DecoderConfig
+    llama: LlamaModel, make_decoder: MakeDecoder, config: ContextSizes
 ) -> None:
     """Also where libllama computes the rows in another order: several sequences over several physical batches."""
     decoder, alone = make_decoder(llama, config), make_decoder(llama, config)
@@ -160,7 +161,7 @@ def test_removing_what_is_not_there_is_no_error(llama: LlamaModel, make_decoder:
 
 @pytest.mark.parametrize(("config", "n_room"), [(CONFIG, 1024), (SEPARATE, 256)], ids=["unified", "separate"])
 def test_a_full_cache_refuses_the_batch_and_keeps_what_it_has(
-    llama: LlamaModel, make_decoder: MakeDecoder, config: DecoderConfig, n_room: int
+    llama: LlamaModel, make_decoder: MakeDecoder, config: ContextSizes, n_room: int
 ) -> None:
     decoder = make_decoder(llama, config)
     tokens = text(n_room + 10)

@@ -11,13 +11,14 @@ import pytest
 from numpy.typing import NDArray
 
 from llamahttp.abc import BatchError
-from llamahttp.binding.decoder import DecoderConfig, LlamaDecoder
+from llamahttp.binding.decoder import LlamaDecoder
+from llamahttp.binding.llama_context import ContextSizes
 from llamahttp.binding.model import LlamaModel
 
 from .. import models
 from .steps import CONFIG, SEPARATE, WINDOWED, MakeDecoder, assert_same, fill, greedy, prefill, text
 
-KINDS: dict[str, tuple[str, DecoderConfig]] = {
+KINDS: dict[str, tuple[str, ContextSizes]] = {
     "dense": ("llama", CONFIG),
     "dense-separate": ("llama", SEPARATE),
     "window": ("gemma3", WINDOWED),

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 from llamahttp.abc import BatchError, InputPart
-from llamahttp.binding.decoder import DecoderConfig
+from llamahttp.binding.adapter import LlamaAdapters
+from llamahttp.binding.control_vector import read_control_vector
 from llamahttp.binding.embedder import EmbedderConfig, LlamaEmbedder
+from llamahttp.binding.llama_context import ContextSizes
 from llamahttp.binding.model import LlamaModel
 from llamahttp.config import Pooling
-from llamahttp.errors import EngineError
+from llamahttp.errors import EngineError, ModelError
 from tests import models
 
-SIZES = DecoderConfig(n_ctx=512, n_seq_max=4, n_batch=128, n_ubatch=64, n_threads=1, n_threads_batch=1, kv_unified=True)
+SIZES = ContextSizes(n_ctx=512, n_seq_max=4, n_batch=128, n_ubatch=64, n_threads=1, n_threads_batch=1, kv_unified=True)
 NOISE = 5e-3
 """Attention computes in half precision: how it is summed up depends on what else is in the batch."""
 
@@ -151,15 +153,45 @@ def test_a_classifiers_scores(open_embedder: Open, tmp_path: Path) -> None:
     two.close()
 
 
-def test_adapters_are_applied_with_their_scales(llama: LlamaModel, tmp_path: Path) -> None:
-    adapter = models.write_lora(tmp_path / "lora.gguf")
+def test_adapters_are_applied_with_their_scales_until_others_are(llama: LlamaModel, tmp_path: Path) -> None:
+    adapters = LlamaAdapters(llama, [models.write_lora(tmp_path / "lora.gguf")])
+    embedder = LlamaEmbedder(llama, SIZES, EmbedderConfig(Pooling.MEAN, 512), adapters)
+
+    def vectors() -> Any:
+        embedder.forget(0)
+        return embedder.decode([InputPart(0, 0, tokens(20))])[0]
+
+    plain = vectors()
+    embedder.set_adapters([(0, 1.0)])
+    changed = vectors()
+    assert not np.allclose(plain, changed, atol=0.01)
+    embedder.rebuild()
+    np.testing.assert_array_equal(vectors(), changed)
+    embedder.reserve(500)
+    np.testing.assert_allclose(vectors(), changed, atol=NOISE)
+    embedder.set_adapters([])
+    np.testing.assert_allclose(vectors(), plain, atol=NOISE)
+    embedder.close()
+    adapters.close()
+
+
+def test_a_control_vector_steers_embeddings_too(llama: LlamaModel, tmp_path: Path) -> None:
+    vector = read_control_vector(llama, [(models.write_control_vector(tmp_path / "vector.gguf"), 1.0)])
     found = []
-    for loras in ((), ((adapter, 0.0),), ((adapter, 1.0),)):
-        embedder = LlamaEmbedder(llama, replace(SIZES, loras=loras), EmbedderConfig(Pooling.MEAN, 512))
+    for adapters in (None, LlamaAdapters(llama, (), vector)):
+        embedder = LlamaEmbedder(llama, SIZES, EmbedderConfig(Pooling.MEAN, 512), adapters)
         found.append(embedder.decode([InputPart(0, 0, tokens(20))])[0])
         embedder.close()
-    np.testing.assert_array_equal(found[0], found[1])
-    assert not np.allclose(found[0], found[2], atol=0.01)
+    assert not np.allclose(found[0], found[1], atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_a_model_without_a_classifier_cannot_rerank(open_embedder: Open, name: str) -> None:
+    """libllama would give a number of the hidden state for a score."""
+    with pytest.raises(
+        ModelError, match=r"\.gguf cannot rerank: it has no classifier \(cls.output.weight or cls.weight\)"
+    ):
+        open_embedder(name, Pooling.RANK)
 
 
 @pytest.mark.parametrize("n_ubatch", [1, 7, 65, 100])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from llamahttp.binding.decoder import DecoderConfig
+from llamahttp.binding.adapter import LlamaAdapters
+from llamahttp.binding.control_vector import ControlVector, read_control_vector
 from llamahttp.binding.fingerprint import HEAD_BYTES, fingerprint, parts
+from llamahttp.binding.llama_context import ContextSizes
 from llamahttp.binding.model import LlamaModel
 
 from .. import models
@@ -86,7 +89,7 @@ def test_a_file_that_is_gone(tmp_path: Path) -> None:
     ids=["again", "other sizes", "separate"],
 )
 def test_contexts_whose_states_fit_each_other(
-    llama: LlamaModel, make_decoder: MakeDecoder, config: DecoderConfig, is_same: bool
+    llama: LlamaModel, make_decoder: MakeDecoder, config: ContextSizes, is_same: bool
 ) -> None:
     assert (make_decoder(llama).fingerprint == make_decoder(llama, config).fingerprint) == is_same
 
@@ -98,6 +101,12 @@ def test_states_of_separate_streams_fit_the_same_number_only(llama: LlamaModel, 
 
 def test_an_adapter_makes_another(llama: LlamaModel, make_decoder: MakeDecoder, tmp_path: Path) -> None:
     lora = models.write_lora(tmp_path / "lora.gguf")
-    adapted = [make_decoder(llama, replace(CONFIG, loras=((lora, scale),))) for scale in (0.5, 1.0)]
-    assert adapted[0].fingerprint == adapted[1].fingerprint  # the scale is chosen by each task
-    assert adapted[0].fingerprint != make_decoder(llama).fingerprint
+    vectors = [(models.write_control_vector(tmp_path / "vector.gguf"), scale) for scale in (0.5, 0.5, 1.0)]
+    with contextlib.ExitStack() as opened:
+        kinds: list[tuple[list[Path], ControlVector | None]] = [([], None), ([lora], None), ([lora, lora], None)]
+        kinds += [([lora], read_control_vector(llama, [vector])) for vector in vectors]
+        kinds.append(([lora], read_control_vector(llama, vectors[:1], (1, 1))))
+        adapters = [opened.enter_context(contextlib.closing(LlamaAdapters(llama, *kind))) for kind in kinds]
+        found = [make_decoder(llama, CONFIG, each).fingerprint for each in adapters]
+    assert found[3] == found[4]
+    assert len({*found}) == len(found) - 1

@@ -47,10 +47,11 @@ def test_a_thread_that_computes_while_the_interpreter_ends_does_no_harm(llama_gg
     program = f"""
 import threading, time
 from pathlib import Path
-from llamahttp.binding.decoder import DecoderConfig, LlamaDecoder
+from llamahttp.binding.decoder import LlamaDecoder
+from llamahttp.binding.llama_context import ContextSizes
 from llamahttp.binding.model import LlamaModel
 model = LlamaModel(Path({str(llama_gguf)!r}))
-decoder = LlamaDecoder(model, DecoderConfig(
+decoder = LlamaDecoder(model, ContextSizes(
     n_ctx=1024, n_seq_max=1, n_batch=512, n_ubatch=512, n_threads=1, n_threads_batch=1, kv_unified=False
 ))
 def work():

@@ -286,11 +286,26 @@ def test_what_a_shift_has_moved_is_not_kept_for_anybody() -> None:
     decoder = FakeDecoder()
     cache = new_cache(decoder, ram=1 << 20)
     text = "a text that is long enough for the store, " * 2
-    for is_exact, n_found in ((False, 0), (True, len(text) - 1)):
+    for n_shared, n_found in ((0, 0), (len(text), len(text) - 1)):
         sequence, _ = take(cache, text)
         compute(cache, decoder, sequence, len(text))
-        cache.give_back(sequence, is_exact=is_exact)
+        cache.give_back(sequence, n_shared)
         assert cache.match(NOWHERE, ids(text)[:-1]).n_found == n_found
+
+
+@pytest.mark.parametrize(("can_cut", "n_left"), [(True, 50), (False, 40)])
+def test_what_only_its_task_may_use_is_cut_off(can_cut: bool, n_left: int) -> None:
+    """As what an activated adapter has computed. Memory that cannot be cut goes back to its last checkpoint."""
+    decoder = FakeDecoder(can_cut=can_cut)
+    cache = new_cache(decoder, ram=1 << 20)
+    sequence, _ = take(cache, "x" * 80)
+    compute(cache, decoder, sequence, 40)
+    if not can_cut:
+        cache.checkpoint(sequence)
+    compute(cache, decoder, sequence, 40)
+    cache.give_back(sequence, 50)
+    assert sequence.n_past == n_left
+    assert cache.match(NOWHERE, ids("x" * 80)).n_found == n_left
 
 
 def test_checkpoints_of_a_slot_file_keep_the_limits() -> None:
