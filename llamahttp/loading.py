@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .abc import Decoder
-from .binding import cpu, portability
+from .binding import cpu, devices, portability
 from .binding.adapter import LlamaAdapters
 from .binding.control_vector import read_control_vector
 from .binding.decoder import LlamaDecoder
@@ -76,7 +76,8 @@ class Loading:
     def _run(self) -> Opened:
         config = self._config
         portability.check_cpu()
-        model = LlamaModel(config.model, n_gpu_layers=config.n_gpu_layers, on_progress=self._go_on)
+        devices.prepare_numa(config.load.numa)
+        model = LlamaModel(config.model, n_gpu_layers=config.n_gpu_layers, load=config.load, on_progress=self._go_on)
         self._opened.append(model)
         if model.is_encoder_decoder:
             raise ModelError(f"{config.model} is an encoder-decoder model, which this server does not run")
@@ -168,6 +169,7 @@ def decide_sizes(config: EngineConfig, n_ctx_train: int, n_spare: int = 0) -> tu
         n_outputs=n_slots,
         kv_unified=unified,
         swa_full=config.swa_full,
+        compute=config.compute,
     )
     return n_slots, sizes
 

@@ -102,12 +102,14 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.portability", "subprocess"),  # the self-test
     ("binding.library_log", "threading"),  # each thread's lines are its own
     ("binding.library", "ctypes environ threading"),  # one load, whoever comes first
-    ("binding.devices", ""),
+    ("binding.devices", "ctypes"),
+    ("binding.load_params", "ctypes"),
     ("binding.model", "ctypes"),
     ("binding.gguf_head", "ctypes"),
     ("binding.control_vector", ""),
     ("binding.adapter", "ctypes"),
     ("binding.llama_batch", ""),
+    ("binding.thread_pool", "ctypes"),
     ("binding.llama_context", "ctypes"),
     ("binding.mtmd", ""),
     ("binding.fingerprint", ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes as c
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from .adapter import LlamaAdapters
 from .fingerprint import fingerprint
 from .functions import CONSTANTS
 from .llama_batch import LlamaBatch
-from .llama_context import ContextSizes, LlamaContext, check_memory, context_params
+from .llama_context import DEFAULT_COMPUTE, ContextSizes, LlamaContext, check_memory, context_params
 from .model import LlamaModel
 from .structs import BatchStruct
 
@@ -59,7 +60,7 @@ class LlamaDecoder:
 
     def _open(self) -> None:
         sizes = self._sizes
-        self._context.open(context_params(self._lib, sizes), f"a context of {sizes.n_ctx} tokens")
+        self._context.open(context_params(self._lib, sizes), f"a context of {sizes.n_ctx} tokens", sizes.compute)
         if not self.memory:
             raise NoMemory(f"{self._model.info.desc} has no memory to generate from")
 
@@ -109,6 +110,8 @@ class LlamaDecoder:
             (params.type_k, params.type_v, params.flash_attn_type),
             1 if self.kv_unified else self.n_seq_max,
             self.n_ctx_seq if is_scaled else None,
+            *self._model.overrides,
+            *self._positions(),
         )
         loras, vector = self._adapters.loras, self._adapters.vector
         vectors = () if vector is None else (vector.digest,)
@@ -116,6 +119,13 @@ class LlamaDecoder:
             return fingerprint(Path(info.path), [lora.path for lora in loras], *settings, *vectors)
         except OSError as error:
             raise ModelError(f"cannot read {error.filename} a second time: {error.strerror}") from None
+
+    def _positions(self) -> tuple[object, ...]:
+        """What the configuration says of how positions are encoded; nothing where it leaves that to the model."""
+        given = self._sizes.compute
+        names = [field.name for field in fields(given) if field.name.startswith(("rope", "yarn"))]
+        said = {name: getattr(given, name) for name in names if getattr(given, name) != getattr(DEFAULT_COMPUTE, name)}
+        return tuple(said.items())
 
     @property
     def handle(self) -> int:

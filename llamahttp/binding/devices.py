@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes as c
+
 from . import library
 from .functions import CONSTANTS
 
@@ -18,6 +20,24 @@ def devices() -> list[tuple[str, str, int]]:
         )
         for handle in handles
     ]
+
+
+def listed() -> str:
+    """The devices besides the CPU, and their memory, a line each, as `--list-devices` shows them."""
+    lib = library.load()
+    lines = ["Available devices:"]
+    for i, (name, description, kind) in enumerate(devices()):
+        if kind != CONSTANTS["GGML_BACKEND_DEVICE_TYPE_CPU"]:
+            free, total = c.c_size_t(), c.c_size_t()
+            lib.ggml_backend_dev_memory(lib.ggml_backend_dev_get(i), c.byref(free), c.byref(total))
+            lines.append(f"  {name}: {description} ({total.value >> 20} MiB, {free.value >> 20} MiB free)")
+    return "\n".join(lines if len(lines) > 1 else [*lines, "  (none)"]) + "\n"
+
+
+def prepare_numa(strategy: str | None) -> None:
+    """Let ggml place threads on a machine with several memory nodes. Once a process; before a model is loaded."""
+    if strategy is not None:
+        library.load().llama_numa_init(CONSTANTS[f"GGML_NUMA_STRATEGY_{strategy.upper()}"])
 
 
 def gpus() -> list[str]:

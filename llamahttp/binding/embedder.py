@@ -87,7 +87,7 @@ class LlamaEmbedder:
         params.embeddings = True
         params.n_outputs_max = params.n_outputs_max_per_seq = sizes.n_batch
         params.pooling_type = self._pooling_type
-        self._context.open(params, f"a context for embeddings of {self._capacity} tokens")
+        self._context.open(params, f"a context for embeddings of {self._capacity} tokens", sizes.compute)
         self._batch = LlamaBatch(sizes.n_batch, self.n_seq_max)
         self._batch.outputs[:] = 1
 

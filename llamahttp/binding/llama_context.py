@@ -8,14 +8,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..abc import BatchError
+from ..config import ComputeConfig
 from ..errors import EngineError, ModelError
 from . import cpu, devices, library, library_log
 from .adapter import LlamaAdapters
+from .functions import CONSTANTS
 from .model import LlamaModel
 from .structs import BatchStruct, ContextParams
+from .thread_pool import ThreadPools
 
-KV_BYTES = 2
-"""Bytes of one number in the KV cache, which is f16."""
+KV_BYTES = {
+    "f32": 4,
+    "f16": 2,
+    "bf16": 2,
+    "q8_0": 34 / 32,
+    "q5_1": 24 / 32,
+    "q5_0": 22 / 32,
+    "q4_1": 20 / 32,
+    "q4_0": 18 / 32,
+    "iq4_nl": 18 / 32,
+}
+"""Bytes of one number in a KV cache of a type."""
+
+DEFAULT_COMPUTE = ComputeConfig()
 
 SPARSE = 8
 """At least one layer in so many keeps the whole context, in models that mix kinds of attention."""
@@ -34,6 +49,7 @@ class ContextSizes:
     kv_unified: bool
     swa_full: bool = True
     """Layers with a sliding window keep the whole context too, which costs memory and lets any prefix be reused."""
+    compute: ComputeConfig = DEFAULT_COMPUTE
     n_outputs: int = 0
     """Rows of logits that a batch may ask for; one a sequence are always possible."""
 
@@ -48,8 +64,9 @@ class LlamaContext:
         self._adapters = adapters
         self._applied: tuple[tuple[int, float], ...] = ()
         self._handle: int | None = None
+        self._pools: ThreadPools | None = None
 
-    def open(self, params: ContextParams, what: str) -> None:
+    def open(self, params: ContextParams, what: str, compute: ComputeConfig) -> None:
         """Free what there is and make the context, with the adapters that were last set and the control vector.
 
         Raises ModelError, in which `what` stands for the context.
@@ -61,6 +78,8 @@ class LlamaContext:
             if not self._handle:
                 reason = "; ".join(errors) or "libllama gives no reason"
                 raise ModelError(f"cannot make {what}: {reason}; try a smaller --ctx-size")
+        self._pools = ThreadPools(self._lib, compute, params.n_threads, params.n_threads_batch)
+        self._pools.attach(self._handle)
         self._apply_vector()
         self._apply_loras()
 
@@ -70,6 +89,9 @@ class LlamaContext:
         if handle:
             self._lib.llama_free(handle)
             del self._owner
+        pools, self._pools = self._pools, None
+        if pools is not None:
+            pools.close()
 
     @property
     def is_open(self) -> bool:
@@ -154,14 +176,30 @@ def context_params(lib: Any, sizes: ContextSizes) -> ContextParams:
     params.kv_unified = sizes.kv_unified
     params.swa_full = sizes.swa_full
     params.no_perf = True
+    _compute_params(params, sizes.compute)
     return params
+
+
+def _compute_params(params: ContextParams, compute: ComputeConfig) -> None:
+    attention = {None: "AUTO", False: "DISABLED", True: "ENABLED"}[compute.flash_attn]
+    params.flash_attn_type = CONSTANTS[f"LLAMA_FLASH_ATTN_TYPE_{attention}"]
+    params.type_k = CONSTANTS[f"GGML_TYPE_{compute.type_k.upper()}"]
+    params.type_v = CONSTANTS[f"GGML_TYPE_{compute.type_v.upper()}"]
+    params.offload_kqv = compute.kv_offload
+    params.op_offload = compute.op_offload
+    scaling = (compute.rope_scaling or "unspecified").upper()
+    params.rope_scaling_type = CONSTANTS[f"LLAMA_ROPE_SCALING_TYPE_{scaling}"]
+    params.rope_freq_base, params.rope_freq_scale = compute.rope_freq_base, compute.rope_freq_scale
+    params.yarn_orig_ctx = compute.yarn_orig_ctx
+    params.yarn_ext_factor, params.yarn_attn_factor = compute.yarn_ext_factor, compute.yarn_attn_factor
+    params.yarn_beta_fast, params.yarn_beta_slow = compute.yarn_beta_fast, compute.yarn_beta_slow
 
 
 def check_memory(model: LlamaModel, sizes: ContextSizes) -> None:
     """Raise ModelError if the KV cache alone is larger than the memory left: libllama would be killed, not refused."""
     if devices.gpus():
         return  # the cache may lie on a device, which refuses what does not fit
-    available, wanted = cpu.available_bytes(), kv_bytes(model.info.metadata, sizes.n_ctx)
+    available, wanted = cpu.available_bytes(), kv_bytes(model.info.metadata, sizes.n_ctx, sizes.compute)
     if available is not None and wanted > available:
         raise ModelError(
             f"a context of {sizes.n_ctx} tokens needs {wanted / 2**30:.1f} GiB for its KV cache, but only "
@@ -169,7 +207,7 @@ def check_memory(model: LlamaModel, sizes: ContextSizes) -> None:
         )
 
 
-def kv_bytes(metadata: dict[str, str], n_ctx: int) -> int:
+def kv_bytes(metadata: dict[str, str], n_ctx: int, compute: ComputeConfig = DEFAULT_COMPUTE) -> int:
     """Bytes that a KV cache has at least, from a GGUF's metadata. 0 where the metadata does not tell.
 
     Tables (sizes a layer) are not among the metadata. Models with a sliding window or with recurrent layers need
@@ -190,4 +228,4 @@ def kv_bytes(metadata: dict[str, str], n_ctx: int) -> int:
         n_layers //= SPARSE
     head_size = number("embedding_length") // n_head
     k, v = number("attention.key_length", head_size), number("attention.value_length", head_size)
-    return n_ctx * n_layers * n_head_kv * (k + v) * KV_BYTES
+    return int(n_ctx * n_layers * n_head_kv * (k * KV_BYTES[compute.type_k] + v * KV_BYTES[compute.type_v]))

@@ -13,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..abc import FimTokens, ModelInfo
+from ..config import LoadConfig
 from ..errors import ModelError, Unavailable
 from . import library, library_log
 from .functions import CONSTANTS
+from .load_params import LoadParams
 from .structs import PROGRESS_CALLBACK
 
 log = logging.getLogger(__name__)
 
 GGUF_MAGIC = b"GGUF"
+DEFAULT_LOAD = LoadConfig()
 HIDDEN = CONSTANTS["LLAMA_TOKEN_ATTR_UNKNOWN"] | CONSTANTS["LLAMA_TOKEN_ATTR_CONTROL"]
 
 
@@ -43,7 +46,12 @@ class LlamaModel:
     """An open GGUF. Raises ModelError if the file is missing, corrupt or unknown to libllama."""
 
     def __init__(
-        self, path: Path, *, n_gpu_layers: int = -1, on_progress: Callable[[float], None] | None = None
+        self,
+        path: Path,
+        *,
+        n_gpu_layers: int = -1,
+        load: LoadConfig = DEFAULT_LOAD,
+        on_progress: Callable[[float], None] | None = None,
     ) -> None:
         """`on_progress` is called with 0..1 on the thread that loads; what it raises ends the load and is raised here.
 
@@ -52,7 +60,8 @@ class LlamaModel:
         check_file(path)
         self._lib = library.load()
         progress = _Progress(on_progress)
-        params = self._lib.llama_model_default_params()
+        load_params = LoadParams(self._lib, load)
+        params = load_params.struct
         params.n_gpu_layers = n_gpu_layers
         params.progress_callback = progress.callback
         with library_log.telling_errors() as errors:
@@ -62,6 +71,8 @@ class LlamaModel:
                 raise progress.error
             if not handle:
                 raise ModelError(f"cannot load {path}: {library_log.reason(errors)}")
+        self.overrides = load.overrides
+        """Metadata that took the place of the file's."""
         self.info = self._read_info(path)
         self.vocab = LlamaVocab(self)
 

@@ -85,6 +85,31 @@ class ContextParams(c.Structure):
     ]
 
 
+class KVOverride(c.Structure):
+    """llama_model_kv_override; its union of a number and a text lies where `val_i64` begins."""
+
+    _fields_ = [("tag", c.c_int), ("key", c.c_char * 128), ("val_i64", c.c_int64), ("_rest", c.c_char * 120)]
+
+
+class TensorBufferOverride(c.Structure):
+    """llama_model_tensor_buft_override"""
+
+    _fields_ = [("pattern", c.c_char_p), ("buft", c.c_void_p)]
+
+
+class ThreadPoolParams(c.Structure):
+    """ggml_threadpool_params"""
+
+    _fields_ = [
+        ("cpumask", c.c_bool * 512),
+        ("n_threads", c.c_int),
+        ("prio", c.c_int),
+        ("poll", c.c_uint32),
+        ("strict_cpu", c.c_bool),
+        ("paused", c.c_bool),
+    ]
+
+
 class QuantizeParams(c.Structure):
     """llama_model_quantize_params"""
 
@@ -163,6 +188,9 @@ def pointer(struct: c.Structure) -> Any:
 
 STRUCTS: dict[str, type[c.Structure]] = {
     "llama_model_params": ModelParams,
+    "llama_model_kv_override": KVOverride,
+    "llama_model_tensor_buft_override": TensorBufferOverride,
+    "ggml_threadpool_params": ThreadPoolParams,
     "llama_context_params": ContextParams,
     "llama_model_quantize_params": QuantizeParams,
     "llama_batch": BatchStruct,
