@@ -271,6 +271,15 @@ def test_a_failed_build_shows_the_log_and_keeps_the_old_library(workshop: Worksh
     assert not list((workshop.cache / "lib").glob(".new-*"))
 
 
+def test_a_library_that_was_not_tested_is_not_taken_for_one_that_was(workshop: Workshop) -> None:
+    workshop.answer_with("return 41;")
+    assert workshop.build("--no-self-test").returncode == 0
+    assert workshop.answer() == 41
+    result = workshop.build()
+    assert result.returncode == 1
+    assert "self-test" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("statement", "complaint"),
     [("__builtin_trap();", "died in F16 of SIG"), ("return 41;", "last type F16, exit status 1")],
