@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llamahttp import Engine, EngineConfig, SamplingParams
+from llamahttp.activation import activate
 from llamahttp.binding.adapter import LlamaAdapters
 from llamahttp.binding.decoder import LlamaDecoder
 from llamahttp.binding.llama_context import ContextSizes
@@ -160,18 +161,24 @@ class Judge:
     def _log_probabilities(self, answer: Answer) -> NDArray[np.float64]:
         """After the prompt and after each token but the last, float64[n_predicted, n_vocab]."""
         decoder, tokens, n = self._decoder, answer.text[:-1], len(answer.ids)
-        decoder.set_adapters(answer.task.adapters)
+        task = activate(answer.task, [lora.invocation for lora in self._adapters.loras])
         decoder.remove(0, 0)
-        batch, n_rows = decoder.batch, len(tokens)
-        batch.tokens[:n_rows] = tokens
-        batch.positions[:n_rows] = np.arange(n_rows)
-        batch.outputs[:n_rows] = np.arange(n_rows) >= n_rows - n
-        batch.set_sequence(0, n_rows, 0)
-        decoder.decode(n_rows)
+        if task.adapters_from:
+            self._compute(tokens[: task.adapters_from], 0, n_outputs=1)
+        self._compute(tokens[task.adapters_from :], task.adapters_from, n, task.adapters)
         logits = decoder.logits(n).astype(np.float64)
         logits -= logits.max(axis=1, keepdims=True)
         result: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return result
+
+    def _compute(self, tokens: Prompt, start: int, n_outputs: int, adapters: Sequence[tuple[int, float]] = ()) -> None:
+        batch, n_rows = self._decoder.batch, len(tokens)
+        batch.tokens[:n_rows] = tokens
+        batch.positions[:n_rows] = start + np.arange(n_rows)
+        batch.outputs[:n_rows] = np.arange(n_rows) >= n_rows - n_outputs
+        batch.set_sequence(0, n_rows, 0)
+        self._decoder.set_adapters(adapters)
+        self._decoder.decode(n_rows)
 
 
 @dataclass(frozen=True)

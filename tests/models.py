@@ -296,10 +296,12 @@ def write_lora(
     scale: float = 1.0,
     invocation: Sequence[int] = (),
     metadata: Mapping[str, int] = MappingProxyType({}),
+    tensor: str = "attn_q",
+    n_out: int | None = None,
 ) -> Path:
-    """A LoRA of rank 2 for the queries of every layer of a model of that shape; an aLoRA with tokens that invoke it.
+    """A LoRA of rank 2 for a tensor of every layer of a model of that shape; an aLoRA with tokens that invoke it.
 
-    `metadata`: values of another type than theirs.
+    `metadata`: values of another type than theirs. `n_out`: rows of the tensor, if they are not as many as columns.
     """
     random = np.random.default_rng(1)
     with new_model(path, architecture) as writer:
@@ -315,9 +317,9 @@ def write_lora(
             writer.kv_data[0].pop(key, None)
             writer.add_int32(key, value)
         for layer in range(shape.n_layers):
-            name = f"blk.{layer}.attn_q.weight"
+            name = f"blk.{layer}.{tensor}.weight"
             writer.add_tensor(f"{name}.lora_a", scale * random.normal(size=(2, shape.d_model)).astype(np.float32))
-            writer.add_tensor(f"{name}.lora_b", random.normal(size=(shape.d_model, 2)).astype(np.float32))
+            writer.add_tensor(f"{name}.lora_b", random.normal(size=(n_out or shape.d_model, 2)).astype(np.float32))
     return path
 
 
