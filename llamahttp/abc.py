@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import Pooling
+from .errors import InvalidRequest
 from .task import SamplingParams, TokenProbs
 
 SamplerT = TypeVar("SamplerT", bound="Sampler")
@@ -197,6 +198,9 @@ class Constraint(Protocol):
 
     def end_reasoning(self) -> bool:
         """Force the end of the thought that goes on now. False if there is none, or it is ending."""
+
+    def fault(self) -> InvalidRequest | None:
+        """Where no token may come next: why the request is to blame for it. None if it is not."""
 
 
 class InputPart(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .budget import BudgetSpec, ReasoningBudget
+from .gbnf import GrammarError
 from .grammar import Grammar, GrammarState
 from .trigger import Triggers, TriggerScanner
 
@@ -34,6 +35,9 @@ class LazyGrammar:
 
     def mask(self) -> NDArray[np.bool_]:
         return self._grammar.mask()
+
+    def fault(self) -> GrammarError | None:
+        return self._grammar.fault() if self.holds else None
 
     def accept(self, token: int) -> None:
         if self.holds:
@@ -108,6 +112,11 @@ class AnswerConstraint:
     def end_reasoning(self) -> bool:
         """End the thought that goes on now. False if there is none."""
         return self._budget is not None and self._budget.end()
+
+    def fault(self) -> GrammarError | None:
+        """Why the grammar allows no token, if that is so."""
+        grammar = self._active_grammar()
+        return None if grammar is None else grammar.fault()
 
     def _active_grammar(self) -> GrammarState | LazyGrammar | None:
         """The grammar, unless it sleeps during a thought."""

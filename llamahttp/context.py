@@ -56,7 +56,6 @@ from .task import (
 log = logging.getLogger(__name__)
 
 NOT_NUMBERS = "the model's logits are not numbers"
-NO_CHOICE = "no token may come next: the grammar is too ambiguous, or the model's logits are not numbers"
 
 MAX_FAILED_STEPS = 3
 """Unexpected exceptions in a row after which the engine gives up and says so."""
@@ -483,7 +482,8 @@ class ServerContext:
         self._meter.tokens(now, [slot.clock.last_token for slot in slots])
         for row, (slot, token) in enumerate(zip(slots, tokens, strict=True)):
             if token == NO_TOKEN:
-                self._fail(slot, EngineError(NOT_NUMBERS if slot.constraint is None else NO_CHOICE))
+                fault = None if slot.constraint is None else slot.constraint.fault()
+                self._fail(slot, fault or EngineError(NOT_NUMBERS))
                 continue
             reason = slot.append(token, now)
             if token in self._eog:

@@ -7,6 +7,7 @@ one refuses, is allowed. What it crashes on, or never ends with, is an error her
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ MAX_REFERENCES = 500
 """Rules that lead to other rules in a row: llguidance compiles them recursively, and some 1,500 end the process."""
 MAX_REPETITION = 2000
 """As in llama-server: more of a minimum is an error, more of a maximum is none."""
+MAX_OPTIONAL = 800
+"""Parts in a row that may all be left out: llguidance would follow every way through them before it gives up."""
 MAX_CODE_POINT = 0x10FFFF
 ROOT = "root"
 BLANKS = " \t"
@@ -61,7 +64,7 @@ class _Rule:
     def references(self) -> list[int]:
         """The rules that it names, in order."""
         symbols = (symbol for alternative in self.alternatives for symbol in alternative.split())
-        return [int(symbol[1:].partition("{")[0]) for symbol in symbols if symbol.startswith("r")]
+        return [_rule_of(symbol) for symbol in symbols if symbol.startswith("r")]
 
 
 def to_lark(text: str, n_tokens: int, find_token: FindToken = lambda text: None) -> str:
@@ -104,6 +107,11 @@ class _Reader:
                 raise self._error(f"undefined rule identifier '{name}'", at)
         if ROOT not in self._ids:
             raise GrammarError(f"failed to parse grammar: grammar does not contain a '{ROOT}' symbol")
+        n_optional = _most_optional(self._rules)
+        if n_optional > MAX_OPTIONAL:
+            raise GrammarError(
+                f"failed to parse grammar: {n_optional} optional parts in a row are more than the limit of {MAX_OPTIONAL}"
+            )
         depth = _reference_depth(self._ids[ROOT], {number: rule.references() for number, rule in self._rules.items()})
         if depth > MAX_REFERENCES:
             raise GrammarError(
@@ -362,6 +370,47 @@ class _Reader:
         line = self._text.count("\n", 0, at) + 1
         column = at - self._text.rfind("\n", 0, at)
         return GrammarError(f"failed to parse grammar: line {line}, column {column}: {reason}")
+
+
+def _rule_of(symbol: str) -> int:
+    """The number of a rule's symbol, repeated or not."""
+    return int(symbol[1:].partition("{")[0])
+
+
+def _most_optional(rules: dict[int, _Rule]) -> int:
+    """The most parts in a row, of any alternative, each of which may be left out."""
+    sequences = [(number, text.split()) for number, rule in rules.items() for text in rule.alternatives]
+    empty = _empty_rules(sequences)
+    most = n = 0
+    for _, symbols in sequences:
+        for symbol in (*symbols, ""):
+            n = n + 1 if "{0," in symbol or (symbol.startswith("r") and _rule_of(symbol) in empty) else 0
+            most = max(most, n)
+    return most
+
+
+def _empty_rules(sequences: list[tuple[int, list[str]]]) -> set[int]:
+    """The rules that match the empty text, of pairs of a rule and one of its alternatives."""
+    n_needed: list[int] = []  # of each alternative: symbols that are not known to match the empty text
+    users: defaultdict[int, list[int]] = defaultdict(list)
+    for i, (_, symbols) in enumerate(sequences):
+        needed = [symbol for symbol in symbols if "{0," not in symbol]
+        n_needed.append(len(needed))
+        for symbol in needed:
+            if symbol.startswith("r"):
+                users[_rule_of(symbol)].append(i)
+    empty: set[int] = set()
+    found = [number for (number, _), n in zip(sequences, n_needed, strict=True) if n == 0]
+    while found:
+        number = found.pop()
+        if number in empty:
+            continue
+        empty.add(number)
+        for i in users[number]:
+            n_needed[i] -= 1
+            if n_needed[i] == 0:
+                found.append(sequences[i][0])
+    return empty
 
 
 def _reference_depth(root: int, references: dict[int, list[int]]) -> int:

@@ -27,7 +27,8 @@ N_CACHED = 64
 """Compiled grammars that are kept; one takes tens of KiB, and megabytes for the largest."""
 N_BYTES = 256
 
-_LIMITS = llguidance.LLParserLimits(verbose_errors=False)
+_LIMITS = llguidance.LLParserLimits(verbose_errors=False, max_grammar_size=100_000)
+"""Its own limit of symbols lets one take 6 s to compile."""
 
 
 class _Tokens:
@@ -141,6 +142,13 @@ class GrammarState:
         allowed[vocab.never_ids] = False
         allowed[vocab.eog_ids] = self.is_complete
         return allowed
+
+    def fault(self) -> GrammarError | None:
+        """Why no token may come next, if that is so."""
+        if self.mask().any():
+            return None
+        reason = _reason(self.matcher) if self.matcher.is_error() else "no token continues what it demands"
+        return GrammarError(f"Field 'grammar': the answer cannot follow it any further: {reason}")
 
     def can_begin(self) -> bool:
         """Go one token on. False if there is none, or the grammar is too ambiguous for it already."""

@@ -6,7 +6,15 @@ import time
 
 import pytest
 
-from llamahttp.gbnf import MAX_CHARACTERS, MAX_DEPTH, MAX_REFERENCES, MAX_REPETITION, GrammarError, to_lark
+from llamahttp.gbnf import (
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    MAX_OPTIONAL,
+    MAX_REFERENCES,
+    MAX_REPETITION,
+    GrammarError,
+    to_lark,
+)
 
 N_TOKENS = 300
 
@@ -70,6 +78,15 @@ def test_what_becomes_of_it(text: str, symbols: str) -> None:
 def test_a_token_by_its_text() -> None:
     lark = to_lark("root ::= <think> !<think>", N_TOKENS, {"<think>": 5}.get)
     assert "r1: <[5]> <[0-4,6-299]>" in lark
+
+
+@pytest.mark.parametrize("part", ["[ab]?", "x", "([ab]* | [c])", "(x x | [c])"])
+def test_parts_in_a_row_that_may_all_be_left_out_are_limited(part: str) -> None:
+    others = '\nx ::= y\ny ::= z | "y"\nz ::= [ab]*'
+    n = MAX_OPTIONAL
+    assert to_lark(f"root ::= {f'{part} ' * n}[c] {f'{part} ' * n}{others}", N_TOKENS)
+    with pytest.raises(GrammarError, match=f"{n + 1} optional parts in a row are more than the limit of {n}"):
+        to_lark(f"root ::= {f'{part} ' * (n + 1)}{others}", N_TOKENS)
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,11 @@ HOSTILE = {
     "many options": "root ::= " + '("a")?' * 10_000,
     "many repetitions": "root ::= " + "[ab]{0,2000} " * 4000,
     "huge repetitions": "root ::= " + ".{2000}" * 8000,
+    "separated repetitions": "root ::= " + "[ab]{0,2000} [c] " * 3000,
+    "long repetitions": "root ::= " + "[ab]{1000,2000} " * 1700,
+    "optional rules": "root ::= " + "x " * 20_000 + "\nx ::= y\ny ::= [ab]?",
+    "optional groups": "root ::= " + "([ab]*|[c]) " * 5000,
+    "many ways": "root ::= " + " | ".join(["[ab]* [c]"] * 5000),
 }
 
 
@@ -228,7 +233,7 @@ def test_hostile_grammars_are_refused_or_compiled_in_time(compiler: GrammarCompi
         compiler.compile(HOSTILE[name])
     except GrammarError as error:
         assert len(str(error)) < 300
-    assert time.process_time() - began < 4
+    assert time.process_time() - began < 2  # under 1 where the machine is quiet
 
 
 def test_a_grammar_that_doubles_libllamas_stacks_with_each_character(

@@ -6,7 +6,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -33,6 +33,10 @@ MAX_INFILL_PIECE = 512
 
 N_PER_TASK = 4
 """Slots with few candidates that one thread of the pool samples: less would not pay for the crossing."""
+
+
+MANY_ALLOWED = 2048
+"""Tokens that a constraint allows, above which it is cheaper to blot out what it forbids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,9 @@ class LlamaSampler:
         self._names = sampling.stages(params)
         self._history: History | None = None
         self._draws = Draws(params.seed) if plan.tier is Tier.DRAW else None
+        self._was_rejected = False
+        self._masking: Future[NDArray[np.bool_]] | None = None
+        self._mask: NDArray[np.bool_] | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -86,8 +93,11 @@ class LlamaSampler:
             self._chain.accept(token)
 
     def prepare(self) -> None:
-        """Before each step: see how many logits the chain will change."""
+        """Before each step: see how many logits the chain will change, and what `look_ahead` has found."""
         self.post_probs = None
+        masking, self._masking = self._masking, None
+        self._mask = None if masking is None else masking.result()
+        self._was_rejected = False
         if self._history is not None:
             self.changed = sampling.changed_tokens(self._params, self._names, self._history, self._biased)
         if self._plan.tier is Tier.CANDIDATES:
@@ -101,6 +111,7 @@ class LlamaSampler:
 
     def accept(self, token: int) -> None:
         """`token` is the next one of the answer."""
+        self._mask = None
         if self.constraint is not None:
             self.constraint.accept(token)
         if self._chain is not None:
@@ -154,11 +165,11 @@ class LlamaSampler:
             return row
         assert self._chain is not None, "a sampler that is greedy, or closed"
         out = desk.scratch.row
+        desk.candidates.fill(changed, row[changed])  # before the others are scaled: `row` may be `out`
         np.copyto(out, row)
         for temperature in plan.temperatures:
             np.divide(out, np.float32(temperature), out=out)
         if len(changed):
-            desk.candidates.fill(changed, row[changed])
             self._chain.change(desk.candidates)
             out[changed] = desk.candidates.logits(len(changed))
         return out
@@ -216,23 +227,51 @@ class LlamaSampler:
 
     def rejects(self, token: int) -> bool:
         """Whether a token was sampled that may not come."""
-        return self.constraint is not None and token != NO_TOKEN and not self.constraint.allows(token)
+        if self.constraint is None or token == NO_TOKEN:
+            return False
+        is_allowed = self.constraint.allows(token) if self._mask is None else bool(self._mask[token])
+        self._was_rejected = not is_allowed
+        return self._was_rejected
 
-    def choose_allowed(self, desk: Desk, row: NDArray[np.float32]) -> int:
+    def look_ahead(self, pool: Executor) -> None:
+        """After a rejection another is likely: find out what may come next while the next step is computed.
+
+        Nothing else may be asked of the constraint before `prepare`.
+        """
+        if self.constraint is not None and self._was_rejected:
+            self._masking = pool.submit(self.constraint.mask)
+
+    def choose_allowed(self, desk: Desk, row: NDArray[np.float32], all_tokens: NDArray[np.int32]) -> int:
         """What the chain selects among the tokens that the constraint allows. Any thread.
 
         The random numbers advance once more, as llama-server's do. A constraint is stronger than a ban: where all that
         it allows is banned, the likeliest of that is taken.
         """
         assert self.constraint is not None, "nothing was rejected"
-        tokens = np.flatnonzero(self.constraint.mask()).astype(np.int32)
+        mask = self.constraint.mask() if self._mask is None else self._mask
+        tokens = np.flatnonzero(mask).astype(np.int32)
         free = np.setdiff1d(tokens, self._banned, assume_unique=True) if len(self._banned) else tokens
+        if len(free) > MANY_ALLOWED and self.tier not in (Tier.GREEDY, Tier.FULL):
+            return self._choose_masked(desk, row, mask, all_tokens)
         if self._draws is not None:
             self._draws.next()
         if len(free) == 0 or self._chain is None:
             tokens = free if len(free) else tokens
             return self._certain(int(tokens[row[tokens].argmax()])) if len(tokens) else NO_TOKEN
         return self._select(desk, free, row[free])
+
+    def _choose_masked(
+        self, desk: Desk, row: NDArray[np.float32], mask: NDArray[np.bool_], all_tokens: NDArray[np.int32]
+    ) -> int:
+        """The same where hardly anything is forbidden: by the tier, over a row without it."""
+        masked = desk.scratch.row
+        masked.fill(-np.inf)
+        np.copyto(masked, row, where=mask)
+        if self.tier is not Tier.CANDIDATES:
+            return self.choose(desk, masked, all_tokens)
+        masked[self._banned] = -np.inf
+        (tokens,) = candidates.top_tokens(masked[np.newaxis], self.n_candidates)
+        return self.choose_among(desk, masked, tokens)
 
     def close(self) -> None:
         chain, self._chain = self._chain, None
@@ -328,6 +367,7 @@ class LlamaSamplerFactory:
         for sampler, token in zip(samplers, tokens, strict=True):
             if token != NO_TOKEN:
                 sampler.accept(token)
+                sampler.look_ahead(self._pool)
         return tokens
 
     def _sample_rest(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32], tokens: list[int]) -> None:
@@ -391,7 +431,7 @@ class LlamaSamplerFactory:
 
     def _choose_allowed(self, sampler: LlamaSampler, row: NDArray[np.float32]) -> int:
         with self._desk() as desk:
-            return sampler.choose_allowed(desk, row)
+            return sampler.choose_allowed(desk, row, self._all_tokens)
 
     @contextmanager
     def _desk(self) -> Iterator[Desk]:

@@ -113,6 +113,23 @@ async def test_a_hostile_grammar_is_refused_while_a_stream_goes_on(start: Start)
     assert max(gaps) < 1
 
 
+AMBIGUOUS = 'root ::= "b"{5} x+\nx ::= ' + '"a"* ' * 150
+
+
+async def test_a_grammar_that_turns_out_too_ambiguous_is_the_requests_fault(client: Client) -> None:
+    message = await refused(client, grammar=AMBIGUOUS, n_predict=200)
+    assert message.startswith("Field 'grammar': the answer cannot follow it any further: it is too complex")
+
+
+async def test_in_mid_stream_that_is_an_error_event(client: Client) -> None:
+    body = {"prompt": PROMPT, "grammar": AMBIGUOUS, "n_predict": 200}
+    *events, last = await stream(client, "/completion", body)
+    assert "".join(event["content"] for event in events).startswith("bbbbb")
+    assert last["error"]["code"] == 400
+    assert last["error"]["type"] == "invalid_request_error"
+    assert last["error"]["message"].startswith("Field 'grammar'")
+
+
 # --- lazy grammars
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ GREEDY = SamplingParams(temperature=0)
 DEFAULT = SamplingParams(seed=7)
 NUCLEUS = SamplingParams(seed=7, top_k=0)
 DRAW = SamplingParams(seed=7, samplers=("penalties", "temperature"))
+FLOOR = SamplingParams(seed=7, samplers=("penalties", "min_p", "temperature"))
 FULL = SamplingParams(seed=7, top_k=0, typical_p=0.9)
 TIERS = pytest.mark.parametrize(
     "params", [GREEDY, DEFAULT, NUCLEUS, DRAW, FULL], ids=["greedy", "candidates", "nucleus", "draw", "full"]
@@ -111,6 +114,44 @@ def test_a_rejected_token_is_replaced_by_what_the_whole_chain_takes_among_the_al
     with FullChain(params, EOG, N_VOCAB, NO_PROMPT) as chain:
         assert tokens == [chain.sample_allowed(row, constraint.allowed) for row in logits]
     assert constraint.accepted == tokens
+
+
+@pytest.mark.parametrize("fields", [{}, {"repeat_penalty": 1.3, "logit_bias": ((30, 6.0), (31, -np.inf))}], ids=str)
+@pytest.mark.parametrize("params", [GREEDY, DEFAULT, NUCLEUS, DRAW, FLOOR], ids=["greedy", "k", "p", "t", "m"])
+def test_so_it_is_where_hardly_anything_is_forbidden(
+    factory: LlamaSamplerFactory, params: SamplingParams, fields: dict[str, Any]
+) -> None:
+    params = replace(params, **fields)
+    prompt = np.arange(20, 60, dtype=np.int32)
+    logits = logits_of(30)
+    constraint = FakeConstraint(np.random.default_rng(1).random(N_VOCAB) < 0.7)
+    constraint.allowed[logits[::2].argmax(axis=1)] = False
+    sampler = factory.open(params, prompt, constraint)
+    tokens = [factory.sample([sampler], row[np.newaxis])[0] for row in logits]
+    sampler.close()
+    with FullChain(params, EOG, N_VOCAB, prompt) as chain:
+        assert tokens == [chain.sample_allowed(row, constraint.allowed) for row in logits]
+
+
+def test_after_a_rejection_the_next_mask_is_computed_before_it_is_asked_for(factory: LlamaSamplerFactory) -> None:
+    logits = logits_of(4)
+    constraint = FakeConstraint(only(5))
+    sampler = factory.open(DEFAULT, NO_PROMPT, constraint)
+    for n_masks, row in ((2, logits[:1]), (3, logits[1:2])):
+        assert factory.sample([sampler], row) == [5]
+        wait_until(lambda: len(constraint.mask_threads) == n_masks)  # noqa: B023
+    logits[2:, 5] = 100
+    assert factory.sample([sampler], logits[2:3]) == [5]
+    assert factory.sample([sampler], logits[3:]) == [5]
+    assert len(constraint.mask_threads) == 3, "nothing was rejected any more"
+    sampler.close()
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not is_true():
+        assert time.monotonic() < until
+        time.sleep(0.001)
 
 
 @TIERS
