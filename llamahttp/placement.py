@@ -99,7 +99,7 @@ class Placement:
         What is less urgent makes way for it.
         """
         keep = () if found.source is None else (found.source,)
-        n_new = slot.n_tokens - found.n_resident + 1
+        n_new = slot.n_tokens - found.n_resident + found.n_passing + 1
         while active := [other for other in running if other.is_active]:
             n_cells = n_new + sum(_headroom(other) for other in active)
             if not self.is_short and self._cache.make_room(n_cells, keep):

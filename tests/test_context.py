@@ -742,6 +742,21 @@ async def test_what_was_evicted_comes_back_from_ram() -> None:
             assert end.timings.cache.ram > 0
 
 
+async def test_a_block_comes_back_only_when_there_is_room_for_all_of_it() -> None:
+    decoder = FakeDecoder(n_ctx=700, n_slots=2, n_spare=2)
+    decoder.step_seconds = 0.001
+    talk, other = prompt("A talk that is stored as a block, " * 9), prompt("another one, " * 34)
+    async with fake_engine(decoder, cache_ram=64) as engine:
+        for text in (talk, prompt("What leaves no room for it. " * 24)):
+            await collect(engine, CompletionTask(text, n_predict=1))
+        runs = asyncio.create_task(collect(engine, CompletionTask(other, n_predict=30)))
+        await until_generating(engine, 1)
+        beginning = np.concatenate((talk[:130], prompt(" but another end")))
+        _, end = await collect(engine, CompletionTask(beginning, n_predict=1))
+        assert (end.timings.cache.ram, end.timings.cache.miss) == (130, Miss.DIVERGED)
+        await runs
+
+
 @pytest.mark.parametrize("can_cut", [True, False])
 async def test_what_was_evicted_comes_back_whole_where_streams_are_separate(can_cut: bool) -> None:
     decoder = FakeDecoder(n_slots=1, kv_unified=False, can_cut=can_cut)

@@ -53,6 +53,12 @@ class Match:
     def n_found(self) -> int:
         return self.pieces[-1].stop if self.pieces else self.n_resident
 
+    @property
+    def n_passing(self) -> int:
+        """Cells that a piece takes until it is cut to what is wanted of it."""
+        spare = (piece.entry.n_tokens - piece.entry.start - (piece.stop - piece.start) for piece in self.pieces)
+        return max(spare, default=0)
+
 
 NOTHING = Match()
 
