@@ -745,7 +745,7 @@ async def test_what_was_evicted_comes_back_from_ram() -> None:
 async def test_a_block_comes_back_only_when_there_is_room_for_all_of_it() -> None:
     decoder = FakeDecoder(n_ctx=700, n_slots=2, n_spare=2)
     decoder.step_seconds = 0.001
-    talk, other = prompt("A talk that is stored as a block, " * 9), prompt("another one, " * 34)
+    talk, other = prompt("A talk that is stored as a block, " * 9), prompt("another one, " * 35)
     async with fake_engine(decoder, cache_ram=64) as engine:
         for text in (talk, prompt("What leaves no room for it. " * 24)):
             await collect(engine, CompletionTask(text, n_predict=1))
