@@ -110,7 +110,8 @@ class _Reader:
         n_optional = _most_optional(self._rules)
         if n_optional > MAX_OPTIONAL:
             raise GrammarError(
-                f"failed to parse grammar: {n_optional} optional parts in a row are more than the limit of {MAX_OPTIONAL}"
+                f"failed to parse grammar: {n_optional} optional parts in a row "
+                f"are more than the limit of {MAX_OPTIONAL}"
             )
         depth = _reference_depth(self._ids[ROOT], {number: rule.references() for number, rule in self._rules.items()})
         if depth > MAX_REFERENCES:

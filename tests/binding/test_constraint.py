@@ -64,6 +64,12 @@ class FakeConstraint:
             assert self.forced_tokens.pop(0) == token
         self.accepted.append(token)
 
+    def end_reasoning(self) -> bool:
+        return False
+
+    def fault(self) -> None:
+        return None
+
 
 @pytest.fixture(scope="module")
 def factory() -> Iterator[LlamaSamplerFactory]:
