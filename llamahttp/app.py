@@ -12,16 +12,18 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from . import api, listen, terminal
+from . import api, listen, terminal, tls
 from .api.middleware import MIDDLEWARES
 from .api.state import STATE, ServerState
 from .chat_template import CHATML, ChatTemplate
@@ -31,22 +33,28 @@ from .engine import Engine
 from .errors import LlamaHTTPError, StartupError
 from .loading import decide_sizes
 from .log import OUTPUT, in_background
+from .sleep import Sleep
 from .version import __version__
 
 log = logging.getLogger(__name__)
 
+LAST_S = 6.0
+"""How long requests that run may take to end by themselves, after SIGTERM."""
 CLOSE_S = 1.0
 """How long the engine may take to end its streams before the process leaves without it."""
 DRAIN_S = 0.3
 """How long handlers may take after that to send the ends to their clients."""
 THREADS_S = 0.2
 """How long other threads may take to end after everything is closed."""
+IDLE_S = 650.0
+"""How long a connection may be silent between requests: longer than load balancers keep theirs (Google's 600 s)."""
 SWITCH_INTERVAL_S = 0.0005
 """A thread that wants the GIL back after a decode waits this long at most, not the interpreter's 5 ms."""
 
 OpenEngine = Callable[[EngineConfig, Callable[[float], None]], Awaitable[Engine]]
 
 LOADING: web.AppKey[asyncio.Task[None]] = web.AppKey("loading", asyncio.Task)
+SLEEPING: web.AppKey[asyncio.Task[None]] = web.AppKey("sleeping", asyncio.Task)
 
 
 def make_app(config: ServerConfig, open_engine: OpenEngine = Engine.open) -> web.Application:
@@ -56,6 +64,7 @@ def make_app(config: ServerConfig, open_engine: OpenEngine = Engine.open) -> web
 
     async def start(app: web.Application) -> None:
         app[LOADING] = asyncio.create_task(_load(app[STATE], open_engine))
+        app[SLEEPING] = asyncio.create_task(_sleep(app, open_engine))
 
     app.on_startup.append(start)
     # Not at cleanup: that comes after the handlers have ended, and streams end only with the engine.
@@ -83,9 +92,31 @@ async def _load(state: ServerState, open_engine: OpenEngine) -> None:
         state.error = StartupError(str(error))
 
 
+async def _sleep(app: web.Application, open_engine: OpenEngine) -> None:
+    """Once the model is loaded, let it sleep when the configuration says so."""
+    await asyncio.wait({app[LOADING]})
+    state = app[STATE]
+    if state.engine is None or state.config.sleep_idle_seconds < 0:
+        return
+
+    async def load() -> Engine:
+        return await open_engine(state.config.engine, lambda done: None)
+
+    sleep = Sleep(state, load)
+    state.wake = sleep.wake
+    await sleep.run()
+
+
 async def _stop(app: web.Application) -> None:
-    app[LOADING].cancel()
-    await asyncio.wait({app[LOADING]}, timeout=CLOSE_S)  # an engine that is warming up is closed there
+    tasks = {app[LOADING], app[SLEEPING]}
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=CLOSE_S)  # an engine that is warming up is closed there
+    await _close_engine(app)
+    await app[STATE].sessions.close()
+
+
+async def _close_engine(app: web.Application) -> None:
     engine = app[STATE].engine
     if engine is None:
         return
@@ -127,11 +158,13 @@ def run(config: ServerConfig, began: float, open_engine: OpenEngine = Engine.ope
 
     `began` is `time.perf_counter()` at the start of the process.
     """
-    with listen.listening(config.host, config.port) as sockets, in_background():
+    security = tls.context(config.http)
+    listening = listen.listening(config.host, config.port, reuse_port=config.http.reuse_port)
+    with listening as sockets, in_background():
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        app = make_app(config, open_engine)
+        listen.allow_connections()
         with contextlib.closing(_new_loop()) as loop:
-            loop.run_until_complete(_serve(app, sockets, began))
+            loop.run_until_complete(_serve(config, open_engine, Listeners(sockets, security), began))
     if not _threads_end():
         _leave()
     return 0
@@ -162,38 +195,72 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-async def _serve(app: web.Application, sockets: Sequence[socket.socket], began: float) -> None:
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The sockets, and what TLS on them needs; None is plain text."""
+
+    sockets: Sequence[socket.socket]
+    security: ssl.SSLContext | None
+
+    @property
+    def urls(self) -> list[str]:
+        return listen.urls(self.sockets, "http" if self.security is None else "https")
+
+    @property
+    def paths(self) -> list[str]:
+        return listen.paths(self.sockets)
+
+
+async def _serve(config: ServerConfig, open_engine: OpenEngine, listeners: Listeners, began: float) -> None:
     stopping = _on_signals()
+    app = make_app(config, open_engine)
     runner = web.AppRunner(
         app,
         handler_cancellation=True,
         access_log=None,
         logger=_http_log(),
         auto_decompress=False,  # compressed bodies are refused, not unpacked to whatever size they have
+        keepalive_timeout=IDLE_S,
         shutdown_timeout=DRAIN_S,
     )
     await runner.setup()
-    servers = [await _accept(runner, sock) for sock in sockets]
+    servers = [await _accept(runner, sock, listeners.security) for sock in listeners.sockets]
     try:
-        where = ", ".join([*listen.urls(sockets), *listen.paths(sockets)])
+        where = ", ".join([*listeners.urls, *listeners.paths])
         log.log(OUTPUT, "llamahttp %s is loading %s on %s", __version__, _model(app), where)
         if await _loaded(app, stopping):
-            log.log(OUTPUT, "%s", terminal.greeting(_started(app, sockets, began)))
+            log.log(OUTPUT, "%s", terminal.greeting(_started(app, listeners, began)))
             gc.collect()
             gc.freeze()  # what start-up made stays: the collector need not walk it again
             await stopping.wait()
         log.log(OUTPUT, "stopping")
+        for server in servers:
+            server.close()
+        if stopping.number == signal.SIGTERM:
+            await _finish_work(app[STATE])
     finally:
         for server in servers:
             server.close()
         await runner.cleanup()
 
 
-async def _accept(runner: web.AppRunner, sock: socket.socket) -> asyncio.Server:
+async def _finish_work(state: ServerState) -> None:
+    """Let what runs come to its end, for a while. Whoever presses Ctrl-C does not want to wait."""
+    state.is_stopping = True
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(state.activity.idle(), LAST_S)
+
+
+async def _accept(runner: web.AppRunner, sock: socket.socket, security: ssl.SSLContext | None) -> asyncio.Server:
     handler = runner.server
     assert handler is not None, "the runner is set up"
     loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: Connection(handler()), sock=sock, backlog=listen.BACKLOG)
+    return await loop.create_server(
+        lambda: Connection(handler(), can_half_close=security is None),
+        sock=sock,
+        backlog=listen.BACKLOG,
+        ssl=security,
+    )
 
 
 def _http_log() -> logging.Logger:
@@ -208,13 +275,20 @@ def _http_log() -> logging.Logger:
     return http_log
 
 
-def _on_signals() -> asyncio.Event:
+class Stopping(asyncio.Event):
+    """Set by the first signal that ends the program; `number` tells which."""
+
+    number = 0
+
+
+def _on_signals() -> Stopping:
     """An event that the first SIGINT or SIGTERM sets. The second one ends the process at once."""
-    stopping = asyncio.Event()
+    stopping = Stopping()
 
     def on_signal(number: int) -> None:
         if stopping.is_set():
             os._exit(128 + number)
+        stopping.number = number
         stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -245,7 +319,7 @@ def _model(app: web.Application) -> str:
     return app[STATE].config.engine.model.name
 
 
-def _started(app: web.Application, sockets: Sequence[socket.socket], began: float) -> terminal.Started:
+def _started(app: web.Application, listeners: Listeners, began: float) -> terminal.Started:
     state = app[STATE]
     engine = state.require_engine()
     _, sizes = decide_sizes(state.config.engine, engine.info.n_ctx_train)
@@ -258,7 +332,7 @@ def _started(app: web.Application, sockets: Sequence[socket.socket], began: floa
         n_ctx_slot=engine.n_ctx_slot,
         kv_unified=sizes.kv_unified,
         n_threads=sizes.n_threads,
-        urls=listen.urls(sockets),
-        paths=listen.paths(sockets),
+        urls=listeners.urls,
+        paths=listeners.paths,
         seconds=time.perf_counter() - began,
     )

@@ -20,7 +20,9 @@ WITH_REQUEST_S = 0.02
 class Connection(asyncio.Protocol):
     """A connection: `handler` does all, except that a client's end that comes with its request closes it later."""
 
-    def __init__(self, handler: asyncio.Protocol) -> None:
+    def __init__(self, handler: asyncio.Protocol, *, can_half_close: bool = True) -> None:
+        """`can_half_close`: an end of one side can leave the other open, as over TLS it cannot."""
+        self._can_half_close = can_half_close
         self._handler = handler
         self._closing: asyncio.TimerHandle | None = None
         self._last_data = -1.0  # loop time
@@ -46,7 +48,7 @@ class Connection(asyncio.Protocol):
         self._handler.resume_writing()
 
     def eof_received(self) -> bool:
-        if self._loop.time() - self._last_data > WITH_REQUEST_S:
+        if not self._can_half_close or self._loop.time() - self._last_data > WITH_REQUEST_S:
             return False  # which closes the transport
         self._closing = self._loop.call_later(GRACE_S, self._transport.close)
         return True

@@ -48,6 +48,16 @@ class ContextExceeded(LlamaHTTPError):
         return super().body() | {"n_prompt_tokens": self.n_prompt, "n_ctx": self.n_ctx}
 
 
+class Disabled(LlamaHTTPError):
+    """A feature that is off for everybody."""
+
+    status = 403
+    type = "feature_disabled"
+
+    def body(self) -> dict[str, object]:
+        return {"message": str(self), "type": self.type}
+
+
 class Unauthorized(LlamaHTTPError):
     """No API key, or a wrong one."""
 

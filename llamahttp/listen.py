@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
+import resource
 import socket
 import stat
 from collections.abc import Iterator, Sequence
@@ -20,11 +22,11 @@ BACKLOG = 1024
 
 
 @contextlib.contextmanager
-def listening(hosts: str, port: int) -> Iterator[list[socket.socket]]:
+def listening(hosts: str, port: int, *, reuse_port: bool = False) -> Iterator[list[socket.socket]]:
     """Listen on each of the comma-separated addresses; one that ends in `.sock` is the path of a UNIX socket.
 
-    With port 0 the kernel chooses one, the same for all addresses. Raises StartupError. Leaving the block closes all
-    sockets and removes the files of UNIX sockets.
+    With port 0 the kernel chooses one, the same for all addresses. `reuse_port`: other processes may listen on it too.
+    Raises StartupError. Leaving the block closes all sockets and removes the files of UNIX sockets.
     """
     with contextlib.ExitStack() as opened:
         sockets: list[socket.socket] = []
@@ -33,14 +35,21 @@ def listening(hosts: str, port: int) -> Iterator[list[socket.socket]]:
                 sockets.append(opened.enter_context(_open_unix(host)))
                 opened.callback(_remove, host)
                 continue
-            for sock in _open_host(host, _same_port(sockets, port)):
+            for sock in _open_host(host, _same_port(sockets, port), reuse_port):
                 sockets.append(opened.enter_context(sock))
         yield sockets
 
 
-def urls(sockets: Sequence[socket.socket]) -> list[str]:
+def allow_connections() -> None:
+    """Let the process have as many connections as the system lets it: the usual limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def urls(sockets: Sequence[socket.socket], scheme: str = "http") -> list[str]:
     """Where a client on this machine finds the server over TCP."""
-    return [_url(sock.getsockname()) for sock in sockets if sock.family != socket.AF_UNIX]
+    return [f"{scheme}://{_authority(sock.getsockname())}" for sock in sockets if sock.family != socket.AF_UNIX]
 
 
 def paths(sockets: Sequence[socket.socket]) -> list[str]:
@@ -48,9 +57,21 @@ def paths(sockets: Sequence[socket.socket]) -> list[str]:
     return [sock.getsockname() for sock in sockets if sock.family == socket.AF_UNIX]
 
 
-def _url(name: Sequence[Any]) -> str:
+def is_loopback(hosts: str) -> bool:
+    """Whether only this machine can reach addresses as `listening` takes them."""
+    return all(host.endswith(".sock") or _is_loopback(host) for host in _split(hosts))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _authority(name: Sequence[Any]) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(name[0], f"[{name[0]}]" if ":" in name[0] else name[0])
-    return f"http://{host}:{name[1]}"
+    return f"{host}:{name[1]}"
 
 
 def _split(hosts: str) -> list[str]:
@@ -65,7 +86,7 @@ def _same_port(sockets: Sequence[socket.socket], port: int) -> int:
     return chosen[0] if chosen and not port else port
 
 
-def _open_host(host: str, port: int) -> list[socket.socket]:
+def _open_host(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
     try:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError):
@@ -74,7 +95,7 @@ def _open_host(host: str, port: int) -> list[socket.socket]:
     for family, kind, protocol, _, address in infos:
         chosen = (address[0], _same_port(sockets, port), *address[2:])
         try:
-            sockets.append(_open(family, kind, protocol, chosen))
+            sockets.append(_open(family, kind, protocol, chosen, reuse_port))
         except OSError as error:
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and len(infos) > 1:
                 continue  # localhost often names ::1 too, on machines without IPv6
@@ -86,11 +107,15 @@ def _open_host(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def _open(family: int, kind: int, protocol: int, address: tuple[object, ...] | str) -> socket.socket:
+def _open(
+    family: int, kind: int, protocol: int, address: tuple[object, ...] | str, reuse_port: bool = False
+) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         if family != socket.AF_UNIX and os.name == "posix":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # restart while old connections linger
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)

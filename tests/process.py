@@ -66,7 +66,7 @@ class Server:
 
     def listening(self) -> str:
         """The URL, as soon as it is announced."""
-        return self.read_until(r" on (http://\S+)")[1]
+        return self.read_until(r" on (https?://[^\s,]+)")[1]
 
     def ready(self) -> str:
         """The URL, once the model is loaded."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 from aiohttp import web
 
-from ..errors import BodyTooLarge, InvalidRequest, LlamaHTTPError
+from ..errors import BodyTooLarge, InvalidRequest, LlamaHTTPError, RequestTimeout
+
+TIMEOUT_S = web.AppKey("timeout_s", int)
+"""How long a client that sends a body may pause; 0, or not set, is for ever."""
 
 encode = msgspec.json.Encoder().encode
 """Any JSON value as UTF-8 bytes; strings stay unescaped where JSON allows it."""
@@ -18,6 +23,11 @@ async def read_object(request: web.Request, max_bytes: int) -> dict[str, object]
     if not isinstance(value, dict):
         raise InvalidRequest(f"the request body must be a JSON object, but is {json_type(value)}")
     return value
+
+
+async def read_optional(request: web.Request, max_bytes: int) -> object:
+    """The JSON value in a request's body; None if there is no body. Raises as `read_json` does."""
+    return await read_json(request, max_bytes) if request.body_exists else None
 
 
 async def read_json(request: web.Request, max_bytes: int) -> object:
@@ -38,7 +48,8 @@ async def read_json(request: web.Request, max_bytes: int) -> object:
 async def read_bytes(request: web.Request, max_bytes: int) -> bytearray:
     """A request's body.
 
-    Raises BodyTooLarge as soon as it is known to be larger than `max_bytes`, and InvalidRequest for a compressed one.
+    Raises BodyTooLarge as soon as it is known to be larger than `max_bytes`, InvalidRequest for a compressed one, and
+    RequestTimeout for one that does not go on.
     """
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
@@ -46,11 +57,22 @@ async def read_bytes(request: web.Request, max_bytes: int) -> bytearray:
     if (request.content_length or 0) > max_bytes:
         raise too_large(max_bytes)
     body = bytearray()
-    async for chunk in request.content.iter_any():
+    while chunk := await _read_piece(request):
         body += chunk
         if len(body) > max_bytes:
             raise too_large(max_bytes)
     return body
+
+
+async def _read_piece(request: web.Request) -> bytes:
+    """The next bytes of a body, b"" after the last. Raises RequestTimeout."""
+    content, timeout_s = request.content, request.app.get(TIMEOUT_S, 0)
+    if content.is_eof() or timeout_s == 0:  # all is there
+        return await content.readany()
+    try:
+        return await asyncio.wait_for(content.readany(), timeout_s)
+    except asyncio.TimeoutError:
+        raise RequestTimeout(f"the request body has stood still for {timeout_s} s, which is the limit") from None
 
 
 def too_large(max_bytes: int) -> BodyTooLarge:

@@ -1,11 +1,11 @@
-"""Middleware: the log, errors to JSON, cross-origin rules, 503 while the model loads, API keys."""
+"""Middleware: the log, errors to JSON, who may call from where, 503 while the model loads, API keys, waking it."""
 
 from __future__ import annotations
 
-import hmac
 import logging
+import re
+import secrets
 import time
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -14,16 +14,19 @@ from ..errors import LlamaHTTPError, MethodNotAllowed, NotFound, NotSupported, U
 from ..version import __version__
 from .body import error_body, json_response
 from .count import count_requests
-from .page import FILES
-from .state import LOADING, STATE
+from .keys import given_key, is_known
+from .state import LOADING, STATE, ServerState
 
 log = logging.getLogger(__name__)
 
-PUBLIC = frozenset({"/health", "/v1/health", *FILES})
-"""Paths that need no API key."""
+PUBLIC = frozenset({"/health", "/v1/health"})
+"""Paths that need no API key, beside the page's."""
+ASLEEP = frozenset({"/props", "/v1/streams/lookup"})
+"""Of the paths that are posted to those that do not need the model."""
 
-LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Pages from these hosts may call the server."""
+ID = "id"
+"""Key of a request for its id."""
+_GOOD_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 
 MAX_REASON = 300
 """Characters of an error that are logged; clients' own words may be in it."""
@@ -34,7 +37,9 @@ SERVER = f"llama.cpp llamahttp/{__version__}"
 
 @web.middleware
 async def log_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """One line a request, when it has ended."""
+    """One line a request, when it has ended; its id is the client's `X-Request-Id`, if it sends one."""
+    given = request.headers.get("X-Request-Id", "")
+    request[ID] = given if _GOOD_ID.fullmatch(given) else secrets.token_hex(8)
     level = log_level(request)
     if not log.isEnabledFor(level):
         return await handler(request)
@@ -46,7 +51,12 @@ async def log_requests(request: web.Request, handler: Handler) -> web.StreamResp
         return response
     finally:
         seconds = time.perf_counter() - began
-        log.log(level, "%s %s: %s after %.3f s", request.method, request.rel_url.raw_path, outcome, seconds)
+        log.log(level, "%s: %s after %.3f s", described(request), outcome, seconds)
+
+
+def described(request: web.Request) -> str:
+    """A request in the log."""
+    return f"{request.method} {request.rel_url.raw_path} [{request.get(ID, '-')}]"
 
 
 def log_level(request: web.Request) -> int:
@@ -70,7 +80,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except (web.HTTPException, ConnectionError):
         raise
     except Exception:
-        log.exception("%s %s failed", request.method, request.rel_url.raw_path)
+        log.exception("%s failed", described(request))
         if request.writer.output_size > 0:
             raise ConnectionResetError("the response has begun: all that is left is to break it off") from None
         return refuse(request, LlamaHTTPError("internal error; the server's log has the details"))
@@ -79,7 +89,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 def refuse(request: web.Request, error: LlamaHTTPError) -> web.Response:
     """The answer to a request that ends with `error`."""
     reason = printable(str(error)[:MAX_REASON])
-    log.log(log_level(request), "%s %s refused: %s", request.method, request.rel_url.raw_path, reason)
+    log.log(log_level(request), "%s refused: %s", described(request), reason)
     response = json_response(error_body(error), error.status)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
@@ -94,66 +104,71 @@ def printable(text: str) -> str:
 
 
 @web.middleware
+async def hosts(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse requests that a page on the web may have sent here under a name of its own."""
+    transport = request.transport
+    is_tcp = transport is None or not isinstance(transport.get_extra_info("sockname"), str)
+    if is_tcp:  # no browser speaks over a UNIX socket
+        request.app[STATE].hosts.check(request.headers.get("Host"))
+    return await handler(request)
+
+
+@web.middleware
 async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer preflights, which carry no key, for any path and at any time."""
     if request.method != "OPTIONS":
         return await handler(request)
-    return web.Response(
-        headers={
-            "Access-Control-Allow-Credentials": "true",
-            "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
-            # by name: browsers do not count Authorization among `*`
-            "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", "*"),
-        }
-    )
+    return web.Response(headers=request.app[STATE].cors.preflight(request.headers))
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal `on_response_prepare`: headers of every response, streams included."""
-    response.headers["Server"] = SERVER
-    origin = request.headers.get("Origin")
-    if origin and is_local(origin):
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Vary"] = "Origin"
-
-
-def is_local(origin: str) -> bool:
-    try:
-        return urlsplit(origin).hostname in LOCAL_HOSTS
-    except ValueError:
-        return False
+    headers = response.headers
+    headers["Server"] = SERVER
+    headers.update(request.app[STATE].cors.answer(request.headers.get("Origin")))
+    if ID in request:
+        headers["X-Request-Id"] = request[ID]
 
 
 @web.middleware
 async def loading(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Until the model is loaded only the page is served."""
     state = request.app[STATE]
-    if state.error is not None and request.path not in FILES:
-        raise LlamaHTTPError("the model could not be loaded; the server's log says why")
-    if state.engine is None and request.path not in FILES:
-        raise Unavailable(LOADING)
+    if path_of(request, state) not in state.shown:
+        if state.error is not None:
+            raise LlamaHTTPError("the model could not be loaded; the server's log says why")
+        if state.engine is None:
+            raise Unavailable(LOADING)
     return await handler(request)
 
 
 @web.middleware
 async def api_key(request: web.Request, handler: Handler) -> web.StreamResponse:
     """With keys configured, all but the public paths need one: `Authorization: Bearer K` or `X-Api-Key: K`."""
-    keys = request.app[STATE].config.api_keys
-    if keys and request.path not in PUBLIC and not is_known(given_key(request), keys):
+    state = request.app[STATE]
+    keys, path = state.config.api_keys, path_of(request, state)
+    if keys and path not in PUBLIC and path not in state.shown and not is_known(given_key(request), keys):
         raise Unauthorized("Invalid API Key")
     return await handler(request)
 
 
-def given_key(request: web.Request) -> str:
-    given = request.headers.get("Authorization") or request.headers.get("X-Api-Key") or ""
-    return given.removeprefix("Bearer ")
+@web.middleware
+async def working(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Requests that need the model wake it, and count as work while they last. A server that stops takes no more."""
+    state = request.app[STATE]
+    if request.method != "POST" or path_of(request, state) in ASLEEP or request.match_info.http_exception is not None:
+        return await handler(request)
+    if state.is_stopping:
+        raise Unavailable("the server is stopping")
+    with state.activity.working():
+        await state.wake()
+        return await handler(request)
 
 
-def is_known(given: str, keys: frozenset[str]) -> bool:
-    """Whether `given` is one of `keys`, in a time that does not tell how much of one it matches."""
-    given_bytes, *key_bytes = (text.encode("utf-8", "surrogateescape") for text in (given, *keys))
-    return sum([hmac.compare_digest(given_bytes, key) for key in key_bytes]) > 0
+def path_of(request: web.Request, state: ServerState) -> str:
+    """The path without the server's prefix."""
+    return request.path.removeprefix(state.config.http.api_prefix)
 
 
-MIDDLEWARES = (log_requests, errors, count_requests, cors, loading, api_key)
+MIDDLEWARES = (log_requests, errors, count_requests, hosts, cors, loading, api_key, working)
 """Outermost first."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,22 +14,35 @@ from aiohttp import web
 from ..config import ServerConfig
 from ..errors import Unavailable
 from ..metrics import ServerMetrics
+from .activity import Activity
 from .control import Controls
+from .cors import Cors
 from .defaults import from_metadata
 from .field import Table
+from .files import shown
+from .hosts import Hosts
 from .schema import CompletionRequest, completion_request
+from .sessions import Sessions
 
 if TYPE_CHECKING:
     from ..chat_template import ChatTemplate
     from ..engine import Engine
     from ..errors import StartupError
+    from ..task import EngineSnapshot
 
 LOADING = "Loading model"
 
 
+async def stay_awake() -> None:
+    """What there is to do for a model that never sleeps."""
+
+
 @dataclass
 class ServerState:
-    """Filled by `app`: `engine` and `template` appear when the model is loaded, `error` when it cannot be."""
+    """Filled by `app`: `engine` and `template` appear when the model is loaded, `error` when it cannot be.
+
+    While the model sleeps, `engine` is the one that was closed: what it knows of the model stays true.
+    """
 
     config: ServerConfig
     engine: Engine | None = None
@@ -44,9 +58,40 @@ class ServerState:
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
     controls: Controls = field(default_factory=Controls)
     """The completions that run, for requests about them."""
+    activity: Activity = field(default_factory=Activity)
+    sessions: Sessions = field(default_factory=Sessions)
+    wake: Callable[[], Awaitable[None]] = stay_awake
+    """Returns once the model is loaded, for a request that needs it."""
+    awake: asyncio.Event = field(default_factory=asyncio.Event)
+    is_stopping: bool = False
+    """What runs may come to its end; nothing new is taken."""
+    last_snapshot: EngineSnapshot | None = None
+    """The engine's last state before it fell asleep; None while it is awake."""
 
     def __post_init__(self) -> None:
-        self.lora_scales = tuple(scale for _, scale in self.config.engine.loras)
+        engine = self.config.engine
+        self.lora_scales = tuple(0.0 if engine.lora_init_without_apply else scale for _, scale in engine.loras)
+        self.cors = Cors.of(self.config)
+        self.hosts = Hosts(self.config)
+        self.shown = shown(self.config.http)
+        self.awake.set()
+
+    @property
+    def is_sleeping(self) -> bool:
+        return self.last_snapshot is not None
+
+    def fall_asleep(self, last: EngineSnapshot) -> None:
+        """From now on requests have to `wake` the model."""
+        self.last_snapshot = last
+        self.awake.clear()
+
+    def wake_up(self, engine: Engine) -> None:
+        self.engine, self.last_snapshot = engine, None
+        self.awake.set()
+
+    async def snapshot(self) -> EngineSnapshot:
+        """The engine's state; that before it fell asleep, while it sleeps. Raises Unavailable while it loads."""
+        return self.last_snapshot or await self.require_engine().snapshot()
 
     @property
     def model_name(self) -> str:
@@ -72,6 +117,7 @@ class ServerState:
                 "n_keep": config.n_keep,
                 "reasoning_budget_tokens": config.reasoning_budget,
                 "reasoning_budget_message": config.reasoning_budget_message,
+                "sse_ping_interval": config.http.sse_ping_interval,
             }
         )
 
