@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from process import REAL, Server
 
-from llamahttp.config import EngineConfig, Pooling
+from llamahttp.app import make_app
+from llamahttp.config import EngineConfig, Pooling, ServerConfig
 from llamahttp.engine import Engine
 from tests import models
+from tests.observed import ObservedEngine
 
 
 def post(url: str, path: str, body: Any) -> tuple[int, Any]:
@@ -57,6 +60,44 @@ async def test_an_embedding_among_running_chats(llama_gguf: Path) -> None:
             await asyncio.gather(*chats)
             assert len((await many).data) == 2000
         server.interrupt()
+
+
+async def test_an_embedding_is_computed_within_two_steps_of_the_chats(llama_gguf: Path) -> None:
+    """llama-server lets it wait until no slot generates, for 20 seconds and longer."""
+    opened: list[ObservedEngine] = []
+
+    async def open_engine(config: EngineConfig, on_progress: Any) -> ObservedEngine:
+        opened.append(await ObservedEngine.open(config, on_progress))
+        return opened[0]
+
+    config = EngineConfig(model=llama_gguf, n_parallel=4, n_threads=1, embeddings=True, pooling=Pooling.MEAN)
+    async with TestClient(TestServer(make_app(ServerConfig(config), open_engine))) as client:
+        while (await client.get("/health")).status != 200:
+            await asyncio.sleep(0.01)
+        [engine] = opened
+        body = {"prompt": "once upon", "n_predict": 2000, "ignore_eos": True}
+        chats = [asyncio.create_task(client.post("/completion", json=body)) for _ in range(4)]
+        while (await engine.snapshot()).stats.n_predicted < 100:
+            await asyncio.sleep(0.01)
+        engine.log.clear()
+        for i in range(20):
+            async with client.post("/v1/embeddings", json={"input": ["a cat"] * (1 + i % 3)}) as response:
+                assert len((await response.json())["data"]) == 1 + i % 3
+        log = engine.log.copy()
+        assert not any(chat.done() for chat in chats), "nobody was generating any more"
+        for chat in chats:
+            chat.cancel()
+    assert log.count("submit") == log.count("embed") == 20
+    assert max(steps_until_computed(log)) <= 2
+
+
+def steps_until_computed(log: list[str]) -> list[int]:
+    """For each embedding, how many steps of those who generate came between its arrival and its batch."""
+    found = []
+    for i, word in enumerate(log):
+        if word == "submit":
+            found.append(log[i : log.index("embed", i)].count("decode"))
+    return found
 
 
 def test_an_encoder_is_served_without_any_flag(tmp_path: Path) -> None:
