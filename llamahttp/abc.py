@@ -257,7 +257,10 @@ class Sampler(Protocol):
 
 
 class SamplerFactory(Protocol[SamplerT]):
-    """Makes samplers and samples with several of them at once. Engine thread only."""
+    """Makes samplers and samples with several of them at once. Engine thread only, but for `prepare`."""
+
+    def prepare(self, params: SamplingParams) -> None:
+        """Do now what would keep `open` busy for long, if anything would. Any thread. Raises InvalidRequest."""
 
     def open(self, params: SamplingParams, prompt: NDArray[np.int32], constraint: Constraint | None = None) -> SamplerT:
         """A sampler whose history ends with `prompt`, and that gives only tokens that `constraint` allows.

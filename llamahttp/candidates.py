@@ -91,7 +91,9 @@ def _at_least(
 def distinct(*parts: NDArray[np.int32]) -> NDArray[np.int32]:
     """The different tokens of all parts, ascending. `np.unique` takes 30 times as long for 4096."""
     tokens = np.sort(np.concatenate(parts))
-    return tokens[np.append(True, tokens[1:] != tokens[:-1])[: len(tokens)]]
+    is_first = np.ones(len(tokens), np.bool_)
+    np.not_equal(tokens[1:], tokens[:-1], out=is_first[1:])
+    return np.asarray(tokens[is_first], np.int32)
 
 
 def log_softmax_at(row: NDArray[np.float32], tokens: NDArray[np.intp]) -> NDArray[np.float64]:

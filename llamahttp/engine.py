@@ -108,6 +108,7 @@ class Engine:
         self.generates = not isinstance(decoder, NoDecoder)
         """Whether the model continues text: an encoder does not."""
         self._grammars = GrammarCompiler(vocab)
+        self._preparing: asyncio.Future[None] | None = None
         self._decoder = decoder
         self._samplers = samplers
         self._close_model = close_model
@@ -174,6 +175,8 @@ class Engine:
             loading.give_up()
             raise
         await engine.wait_until_warm()
+        if engine.generates:
+            engine._preparing = asyncio.ensure_future(asyncio.to_thread(engine._grammars.prepare))
         return engine
 
     async def __aenter__(self) -> Engine:
@@ -189,6 +192,8 @@ class Engine:
         self._queue.close()
         await asyncio.to_thread(self._context.join)
         await asyncio.to_thread(self._store.close)
+        if self._preparing is not None:
+            await asyncio.wait({self._preparing})  # it reads the model
         self._samplers.close()
         if self.embedder is not None:
             self.embedder.close()
@@ -254,6 +259,12 @@ class Engine:
         """The state of the slots, copied between two steps."""
         return await self._queue.ask()
 
+    async def prepare(self, sampling: SamplingParams) -> None:
+        """Do what of sampling so takes long, on another thread, instead of while the task is launched and all others
+        wait. Raises InvalidRequest."""
+        if sampling.has_dry:
+            await asyncio.to_thread(self._samplers.prepare, sampling)
+
     async def compile_grammar(self, text: str) -> Grammar:
         """A GBNF grammar, compiled on another thread unless it is one of the last. Raises GrammarError."""
         return await asyncio.to_thread(self._grammars.compile, text)
@@ -310,6 +321,7 @@ class Engine:
     ) -> AsyncIterator[str]:
         """Continue `prompt` and yield the text as it comes, without the stop string that ended it."""
         tokens = await self.tokenize(prompt)
+        await self.prepare(sampling)
         text = TextAssembler(self.vocab.pieces, stop)
         async with self.submit(CompletionTask(tokens, sampling, n_predict)) as stream:
             async for result in stream:

@@ -13,6 +13,7 @@ that it allows whole, and allow bytes that begin none.) JSON Schemas can be comp
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Sequence
 
 import llguidance
@@ -58,7 +59,7 @@ class Grammar:
 
 
 class GrammarVocab:
-    """What grammars need of a vocabulary, made when the first is compiled: 0.4 s for 128k tokens."""
+    """What grammars need of a vocabulary: takes 0.3 s for 128k tokens, of which 0.06 with the GIL in one piece."""
 
     def __init__(self, vocab: Vocab) -> None:
         tokens = _Tokens(vocab)
@@ -81,12 +82,21 @@ class GrammarCompiler:
 
     def __init__(self, vocab: Vocab) -> None:
         self._vocab = vocab
+        self._making = threading.Lock()
+        self._made: GrammarVocab | None = None
         self.compile = functools.lru_cache(N_CACHED)(self._compile)
         """Compile a GBNF text. Takes milliseconds, for hostile texts up to a second. Raises GrammarError."""
 
-    @functools.cached_property
+    def prepare(self) -> None:
+        """Make what all grammars need, so that the first one need not wait for it. Any thread."""
+        _ = self._tokens
+
+    @property
     def _tokens(self) -> GrammarVocab:
-        return GrammarVocab(self._vocab)
+        with self._making:
+            if self._made is None:
+                self._made = GrammarVocab(self._vocab)
+            return self._made
 
     def _compile(self, text: str) -> Grammar:
         lark = to_lark(text, self._vocab.n_tokens, self._find_token)

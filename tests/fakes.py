@@ -250,9 +250,13 @@ class FakeSamplerFactory:
 
     def __init__(self) -> None:
         self.opened: list[FakeSampler] = []
+        self.prepared: list[SamplingParams] = []
         self.error: Exception | None = None
         """Raised by `open`."""
         self.closed = False
+
+    def prepare(self, params: SamplingParams) -> None:
+        self.prepared.append(params)
 
     def open(
         self, params: SamplingParams, prompt: NDArray[np.int32], constraint: Constraint | None = None

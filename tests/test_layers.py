@@ -47,6 +47,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("flags.table", ""),
     ("flags.reading", ""),
     ("flags.showing", ""),
+    ("flags.completion", ""),
     ("flags", ""),
     ("log", "environ threading"),  # NO_COLOR and TERM; the writer
     ("listen", "socket"),
@@ -72,7 +73,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("abc", ""),
     ("automaton", ""),
     ("gbnf", ""),
-    ("grammar", "llguidance"),
+    ("grammar", "llguidance threading"),  # what all grammars need is made once, whoever comes first
     ("trigger", "re2"),
     ("budget", ""),
     ("constraint", ""),
@@ -117,7 +118,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.decoder", "ctypes"),
     ("binding.embedder", "ctypes"),
     ("binding.encoder", ""),
-    ("binding.dry", "ctypes"),
+    ("binding.dry", "ctypes threading"),  # made where requests are prepared, copied on the engine thread
     ("binding.chain", "ctypes"),
     ("binding.sampler", "concurrent"),  # the pool that samples slots in parallel
     ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh
@@ -168,6 +169,10 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.openapi", ""),
     ("api", "aiohttp"),
     ("terminal", ""),
+    ("gguf_names", ""),
+    ("transfer", "aiohttp to_thread"),
+    ("hub", ""),
+    ("download", "aiohttp"),
     ("sleep", ""),
     ("app", "aiohttp signal socket threading uvloop"),  # threads that do not end in time
     ("__main__", "argv environ signal"),

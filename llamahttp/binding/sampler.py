@@ -298,6 +298,11 @@ class LlamaSamplerFactory:
     def _new_desk(self) -> Desk:
         return Desk(Candidates(self.n_vocab + N_STAND_INS), Scratch(self.n_vocab))
 
+    def prepare(self, params: SamplingParams) -> None:
+        if params.has_dry:
+            sampling.check(params, self.n_vocab)
+            self._dry.prepare(self._bounded(params))
+
     def open(
         self, params: SamplingParams, prompt: NDArray[np.int32], constraint: Constraint | None = None
     ) -> LlamaSampler:
@@ -326,11 +331,17 @@ class LlamaSamplerFactory:
         bans = self._always_banned | (self._eog_banned if params.ignore_eos else {})
         bans |= {token: bias for token, bias in params.logit_bias if bias == -math.inf}
         return replace(
-            params,
+            self._bounded(params),
             logit_bias=(*(pair for pair in params.logit_bias if pair[0] not in bans), *bans.items()),
+            seed=secrets.randbelow(RANDOM_SEED) if params.seed == RANDOM_SEED else params.seed,
+        )
+
+    @staticmethod
+    def _bounded(params: SamplingParams) -> SamplingParams:
+        return replace(
+            params,
             repeat_last_n=min(params.repeat_last_n, MAX_HISTORY),
             dry_penalty_last_n=min(params.dry_penalty_last_n, MAX_HISTORY),
-            seed=secrets.randbelow(RANDOM_SEED) if params.seed == RANDOM_SEED else params.seed,
         )
 
     def _check_infill(self, params: SamplingParams) -> None:

@@ -6,6 +6,7 @@ import gc
 import math
 import resource
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -484,6 +485,33 @@ def test_more_kinds_of_dry_than_are_kept(real: tuple[LlamaModel, LlamaSamplerFac
     for i in range(MAX_KEPT + 5):
         sampled(factory, replace(first, dry_multiplier=1 + i / 8), NO_PROMPT, logits)
     assert sampled(factory, first, NO_PROMPT, logits) == expected
+
+
+def test_what_dry_searches_for_is_found_before_the_request_is_launched(
+    real: tuple[LlamaModel, LlamaSamplerFactory],
+) -> None:
+    """The engine thread stood still for 10 ms a breaker."""
+    _, factory = real
+    stages = factory._dry
+    params = SamplingParams(dry_multiplier=0.77, dry_penalty_last_n=2**31 - 1)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(factory.prepare, [params] * 4))
+    (made,) = (kept for key, kept in stages._kept.items() if key[0] == 0.77)
+    factory.open(params, NO_PROMPT).close()
+    assert [kept for key, kept in stages._kept.items() if key[0] == 0.77] == [made]
+
+
+def test_wrong_parameters_are_refused_before_anything_is_searched(
+    real: tuple[LlamaModel, LlamaSamplerFactory],
+) -> None:
+    with pytest.raises(InvalidRequest, match="dry_penalty_last_n must be between"):
+        real[1].prepare(SamplingParams(dry_multiplier=0.5, dry_penalty_last_n=-(2**40)))
+
+
+def test_a_request_that_is_prepared_while_the_server_stops(llama: LlamaModel) -> None:
+    made = LlamaSamplerFactory(llama.vocab, n_workers=1)
+    made.close()
+    made.prepare(SamplingParams(dry_multiplier=0.5))
 
 
 def test_infill_samples_as_the_whole_chain(real: tuple[LlamaModel, LlamaSamplerFactory]) -> None:
