@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 
 from aiohttp import web
 
-from .. import metrics as prometheus
 from ..errors import NotSupported, Unavailable
 from ..version import __version__
 from . import fragments
-from .body import json_response
+from .body import json_response, read_optional
 from .state import STATE
 
 SNAPSHOT_S = 1.0
 """How long monitors wait for the engine; it answers between two steps."""
+
+
+DOCUMENT: web.AppKey[functools.partial[bytes]] = web.AppKey("document", functools.partial)
+"""Gives `/openapi.json`; `setup` knows the routes."""
 
 
 async def health(http: web.Request) -> web.Response:
@@ -29,6 +33,7 @@ async def health(http: web.Request) -> web.Response:
 
 
 async def props(http: web.Request) -> web.Response:
+    """What the server is: model, template, slots, and what requests get that set nothing."""
     state = http.app[STATE]
     engine, template = state.require_engine(), state.require_template()
     return json_response(
@@ -44,32 +49,43 @@ async def props(http: web.Request) -> web.Response:
             "modalities": {"vision": False, "video": False, "audio": False},
             "media_marker": "<__media__>",
             "endpoint_slots": state.config.slots,
-            "endpoint_props": False,
+            "endpoint_props": state.config.props,
             "endpoint_metrics": state.config.metrics,
-            "ui": True,
-            "ui_settings": {},
+            "ui": state.config.http.ui,
+            "ui_settings": dict(state.config.ui_settings),
             "chat_template": template.source,
             "chat_template_caps": template.caps.to_props(),
             "bos_token": template.bos,
             "eos_token": template.eos,
             "build_info": state.fingerprint,
-            "is_sleeping": False,
+            "is_sleeping": state.is_sleeping,
             "cors_proxy_enabled": False,
         }
     )
 
 
 async def change_props(http: web.Request) -> web.Response:
-    raise NotSupported("This server does not support changing global properties.")
+    """Change properties, of which llama-server has none that can be changed. Needs `--props`."""
+    state = http.app[STATE]
+    if not state.config.props:
+        raise NotSupported("This server does not support changing global properties. Start it with `--props`")
+    await read_optional(http, state.config.max_body)
+    return json_response({"success": True})
+
+
+async def openapi(http: web.Request) -> web.Response:
+    """This document."""
+    return web.Response(body=http.app[DOCUMENT](), content_type="application/json", charset="utf-8")
 
 
 async def metrics(http: web.Request) -> web.Response:
+    """Counters and histograms for Prometheus. Needs `--metrics`."""
     state = http.app[STATE]
     if not state.config.metrics:
         raise NotSupported("This server does not support metrics endpoint. Start it with `--metrics`")
     engine = state.require_engine()
     with contextlib.suppress(asyncio.TimeoutError):  # a long step: then the last snapshot is shown, and its age
-        state.metrics.update(await asyncio.wait_for(engine.snapshot(), SNAPSHOT_S))
+        state.metrics.update(await asyncio.wait_for(state.snapshot(), SNAPSHOT_S))
     state.metrics.introduce(
         engine.meter,
         {"model": state.model_name, "version": __version__, "llama_cpp": engine.library_version},

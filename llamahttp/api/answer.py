@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ..queue import ResultStream
 from ..task import Finished, StopReason, Timings, TokenProbs, Tokens
 from ..text import TextAssembler
+from .indent import IndentRule
 from .schema import CompletionRequest
 
 
@@ -49,8 +50,10 @@ class Answer:
         self._pieces = pieces
         self._prefix = prefix
         self._unsent_prefix = prefix
-        self._keeps_ids = keeps_ids or request.n_probs > 0
+        self._keeps_ids = keeps_ids or request.probs.n_computed > 0
         self._t_max_ms = request.t_max_predict_ms
+        self._indent = IndentRule(request.n_indent) if request.n_indent else None
+        self._end: int | None = None
         self._is_stopped = request.n_predict == 0
 
     def take(self, tokens: Tokens) -> str:
@@ -64,7 +67,8 @@ class Answer:
             n_new = assembler.n_tokens - len(self.ids)
             self.ids.extend(tokens.ids[:n_new])
             self.probs.extend(tokens.probs[:n_new])
-        if assembler.stopped is not None or (self._t_max_ms > 0 and self._is_late(text, tokens)):
+        text = self._indented(text)
+        if self._is_over(text, tokens):
             self._is_stopped = True
             self.stream.stop(assembler.n_tokens)
         if self._unsent_prefix:
@@ -75,8 +79,26 @@ class Answer:
         """The rest of the text, when the task has ended."""
         self.finished = finished
         self.timings = finished.timings
-        rest, self._unsent_prefix = self._unsent_prefix + self._assembler.finish(), ""
+        rest, self._unsent_prefix = self._unsent_prefix + self._indented(self._assembler.finish()), ""
         return rest
+
+    def _is_over(self, text: str, tokens: Tokens) -> bool:
+        """A stop string, a line that is not indented or the time limit ends the answer here."""
+        if self._assembler.stopped is not None or self._end is not None:
+            return True
+        return self._t_max_ms > 0 and self._is_late(text, tokens)
+
+    def _indented(self, text: str) -> str:
+        """The part of `text`, which the assembler gave last, that is indented as it has to be."""
+        if self._indent is None:
+            return text
+        if self._end is not None:
+            return ""
+        at = self._indent.end(text)
+        if at is None:
+            return text
+        self._end = len(self._assembler.text) - len(text) + at
+        return text[:at]
 
     def _is_late(self, text: str, tokens: Tokens) -> bool:
         """As in llama-server only a new line ends an answer that took too long."""
@@ -84,7 +106,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        return self._prefix + self._assembler.text
+        return self._prefix + self._assembler.text[: self._end]
 
     @property
     def n_predicted(self) -> int:
@@ -94,9 +116,9 @@ class Answer:
     @property
     def n_probs_shown(self) -> int:
         """Tokens that have a part in the text: all, but for those that only a stop string has dropped."""
-        if self._assembler.stopped is None:
+        if self._assembler.stopped is None and self._end is None:
             return len(self.ids)
-        n_left = len(self._assembler.text.encode())
+        n_left = len(self._assembler.text[: self._end].encode())
         for i, id_token in enumerate(self.ids):
             if n_left <= 0:
                 return i
@@ -107,10 +129,20 @@ class Answer:
     def stopping_word(self) -> str:
         return self._assembler.stopped or ""
 
+    def offset_of(self, index: int) -> int:
+        """Characters of the text before the generated token `index`; at most one of those before it is not whole."""
+        data = b"".join([self._pieces[id_token] for id_token in self.ids[:index]])
+        return len(self._prefix) + len(data.decode("utf-8", "replace"))
+
+    @property
+    def likelihood(self) -> float:
+        """The mean log probability of the tokens; only where probabilities are computed."""
+        return sum(entry.logprob for entry in self.probs) / len(self.probs) if self.probs else 0.0
+
     @property
     def stop_type(self) -> str:
         """Why the answer ended, in llama-server's words: eos, word or limit."""
-        if self._assembler.stopped is not None:
+        if self._assembler.stopped is not None and self._end is None:
             return "word"
         return "eos" if self.finished is not None and self.finished.reason is StopReason.EOS else "limit"
 

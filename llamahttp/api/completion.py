@@ -6,9 +6,10 @@ Event loop only. A dialect gives the shapes; what is common to all of them is he
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,11 +23,12 @@ from .answer import Answer
 from .body import json_response
 from .constraints import Thoughts, read_rules
 from .field import Bias
+from .keys import given_key
 from .lora import active, read_scales
-from .middleware import given_key
+from .resume import send_stream
 from .schema import CompletionRequest
-from .sse import EventStream, error_event
-from .state import STATE
+from .sse import Sink, error_event
+from .state import STATE, ServerState
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -83,7 +85,7 @@ async def respond(
     dialect: Dialect,
     thoughts: Thoughts | None = None,
 ) -> web.StreamResponse:
-    """Run every prompt `n_cmpl` times and answer. Leaving early, as when the client goes, cancels the tasks.
+    """Run every prompt `n_tries` times and answer. Leaving early, as when the client goes, cancels the tasks.
 
     `thoughts`: how the answers think, where it is known better than the request says.
     """
@@ -91,12 +93,38 @@ async def respond(
     engine = state.require_engine()
     rules = await read_rules(engine, request.values, thoughts, state.config)
     common = replace(common_task(http, request), constraint=rules.constraint)
-    sampling = await with_bias(engine, request.sampling, request.logit_bias)
+    common = replace(common, sampling=await with_bias(engine, request.sampling, request.logit_bias))
+    await engine.prepare(common.sampling)
+    running = functools.partial(run, state, request, prompts, common, dialect, rules.pieces)
+    if not request.stream:
+        async with running() as answers:
+            await collect(answers)
+        return json_response(dialect.whole(best(answers, request)))
+
+    async def produce(sink: Sink) -> None:
+        async with running() as answers:
+            await send_events(sink, request, answers, dialect)
+
+    return await send_stream(http, request.sse_ping_interval, produce)
+
+
+@asynccontextmanager
+async def run(
+    state: ServerState,
+    request: CompletionRequest,
+    prompts: Sequence[Prompt],
+    common: CompletionTask,
+    dialect: Dialect,
+    pieces: Sequence[bytes],
+) -> AsyncIterator[list[Answer]]:
+    """The answers, whose tasks run within the block. Raises what `Engine.submit` does."""
+    engine = state.require_engine()
     async with AsyncExitStack() as stack:
         answers: list[Answer] = []
         for id_prompt, prompt in enumerate(prompts):
-            for i in range(request.n_cmpl):
-                task = replace(common, prompt=prompt.tokens, turns=prompt.turns, sampling=with_seed(sampling, i))
+            for i in range(request.n_tries):
+                sampling = with_seed(common.sampling, i)
+                task = replace(common, prompt=prompt.tokens, turns=prompt.turns, sampling=sampling)
                 stream = await stack.enter_async_context(engine.submit(task))
                 answers.append(
                     Answer(
@@ -105,16 +133,26 @@ async def respond(
                         len(prompt.tokens),
                         stream,
                         request,
-                        rules.pieces,
+                        pieces,
                         prefix=prompt.prefix,
                         keeps_ids=dialect.shows_ids,
                     )
                 )
         stack.enter_context(state.controls.register(dialect.id, request.values["reasoning_control"], answers))
-        if request.stream:
-            return await send_events(http, request, answers, dialect)
-        await collect(answers)
-    return json_response(dialect.whole(answers))
+        yield answers
+
+
+def best(answers: list[Answer], request: CompletionRequest) -> list[Answer]:
+    """The answers to show, numbered anew: of each prompt's those whose tokens are the most likely."""
+    if request.n_tries == request.n_cmpl:
+        return answers
+    chosen: list[Answer] = []
+    for start in range(0, len(answers), request.n_tries):
+        tries = sorted(answers[start : start + request.n_tries], key=lambda answer: -answer.likelihood)
+        chosen += tries[: request.n_cmpl]
+    for index, answer in enumerate(chosen):
+        answer.index = index
+    return chosen
 
 
 def common_task(http: web.Request, request: CompletionRequest) -> CompletionTask:
@@ -124,12 +162,12 @@ def common_task(http: web.Request, request: CompletionRequest) -> CompletionTask
     even if the client does not: the headers go out with the first of it.
     """
     state = http.app[STATE]
-    scales = read_scales(request.lora, len(state.lora_scales)) if request.lora else state.lora_scales
+    scales = read_scales(request.lora, len(state.lora_scales), "lora") if request.lora else state.lora_scales
     return CompletionTask(
         prompt=NO_TOKENS,
         n_predict=request.n_predict,
-        n_probs=request.n_probs,
-        stepwise=request.stream or bool(request.stop) or request.t_max_predict_ms > 0,
+        n_probs=request.probs.n_computed,
+        stepwise=request.stream or bool(request.stop) or request.t_max_predict_ms > 0 or request.n_indent > 0,
         progress=request.stream,
         cache_prompt=request.cache_prompt,
         n_cache_reuse=request.n_cache_reuse,
@@ -183,30 +221,23 @@ async def collect(answers: Sequence[Answer]) -> None:
                     answer.finish(result)
 
 
-async def send_events(
-    http: web.Request, request: CompletionRequest, answers: Sequence[Answer], dialect: Dialect
-) -> web.StreamResponse:
+async def send_events(sink: Sink, request: CompletionRequest, answers: Sequence[Answer], dialect: Dialect) -> None:
     """Stream the answers. An error before the first result is raised, a later one becomes the last event."""
-    sse = EventStream(http, request.sse_ping_interval)
     for answer in answers:
         dialect.begin(answer)
     try:
         async with aclosing(merge(answers)) as events:
             async for answer, result in events:
-                if not sse.is_open:
-                    await sse.open()
-                data = encode_result(dialect, answer, result, request.return_progress)
-                sse.write(data)
-                if sse.is_congested:
-                    await sse.drain()
-        sse.write(dialect.done(answers))
+                if not sink.is_open:
+                    await sink.open()
+                sink.write(encode_result(dialect, answer, result, request.return_progress))
+                if sink.is_congested:
+                    await sink.drain()
+        sink.write(dialect.done(answers))
     except LlamaHTTPError as error:
-        if not sse.is_open:
+        if not sink.is_open:
             raise
-        sse.write(error_event(error))
-    finally:
-        sse.cancel_ping()
-    return await sse.close()
+        sink.write(error_event(error))
 
 
 def encode_result(

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InvalidRequest
 from .field import Kind, read
-from .parameters import NATIVE_TABLE
+from .parameters import COMPLETION_TABLE
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def from_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _value(name: str, text: str) -> Any:
-    field = NATIVE_TABLE.fields[name]
+    field = COMPLETION_TABLE.fields[name]
     if field.kind is Kind.SAMPLERS:
         return read(field, name, [sampler for sampler in text.split(";") if sampler])
     number = float(text)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from .. import samplers
 from ..errors import InvalidRequest, NotSupported
 from .body import json_type
@@ -40,6 +42,10 @@ class Kind(enum.Enum):
     """A string or a list of strings; empty ones are dropped."""
     BIAS = enum.auto()
     """`[[token, bias], ...]` or `{token: bias}`."""
+    SHAPE = enum.auto()
+    """What the field's `shape` says."""
+    PROMPT = enum.auto()
+    """A text, token ids, both mixed, an object that holds one of these, or a list of such prompts."""
     ANY = enum.auto()
     """Read further on by the code that uses it."""
 
@@ -60,8 +66,13 @@ class Field:
     """Values outside the limits are moved to the limit; otherwise they are refused."""
     one_of: tuple[str, ...] = ()
     """The strings that are allowed; none listed allows all."""
+    required: bool = False
+    shape: Any = None
+    """The type of an object, or of a list, for readers of the documentation; the kind SHAPE also checks it."""
     later: Callable[[Any], bool] | None = None
     """True for a value that needs what this server does not have yet."""
+    inert: bool = False
+    """Read and checked, but nothing comes of it."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,6 +85,7 @@ class Table:
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = {field.name: field for field in fields}
         self._defaults = {field.name: field.default for field in self.fields.values()}
+        self._required = [field for field in self.fields.values() if field.required]
         self._by_name: dict[str, Field] = {}
         for field in self.fields.values():
             for name in field.names:
@@ -81,17 +93,25 @@ class Table:
                 if name == field.name or name not in self._by_name:
                     self._by_name[name] = field
 
+    def field_of(self, name: str) -> Field | None:
+        """The field that a member of a body gives its value to."""
+        return self._by_name.get(name)
+
     def decode(self, body: Mapping[str, object], defaults: Mapping[str, Any] = {}) -> dict[str, Any]:
         """Every field's value by its first name. What the body leaves out is as in `defaults`, else as in the table.
 
-        Raises InvalidRequest for a wrong type or value, NotSupported for one that needs what is not there yet.
+        Raises InvalidRequest for a wrong type or value and for a missing one that is required, NotSupported for one
+        that needs what is not there yet.
         """
+        for field in self._required:
+            if all(body.get(name) is None for name in field.names):
+                raise InvalidRequest(f"'{field.name}' is required")
         values = {**self._defaults, **defaults}
         for name, value in body.items():
-            field = self._by_name.get(name)
-            if field is None or value is None or self._is_shadowed(field, name, body):
+            given = self.field_of(name)
+            if given is None or value is None or self._is_shadowed(given, name, body):
                 continue
-            values[field.name] = read(field, name, value)
+            values[given.name] = read(given, name, value)
         return values
 
     def _is_shadowed(self, field: Field, name: str, body: Mapping[str, object]) -> bool:
@@ -241,6 +261,16 @@ def _token_id(key: str) -> int | str:
     return int(key) if digits.isascii() and digits.isdigit() and len(digits) < 12 else key
 
 
+def _shape(field: Field, name: str, value: object) -> Any:
+    if isinstance(value, list):
+        _check_length(field, name, value)
+    try:
+        return msgspec.convert(value, field.shape)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        raise InvalidRequest(f"Field '{name}{path.rstrip('`')}': {problem}") from None
+
+
 def _any(field: Field, name: str, value: object) -> object:
     return value
 
@@ -256,5 +286,7 @@ _READERS: dict[Kind, Callable[[Field, str, Any], Any]] = {
     Kind.OBJECT: _object,
     Kind.STOP: _stop,
     Kind.BIAS: _bias,
+    Kind.SHAPE: _shape,
+    Kind.PROMPT: _any,  # `prompt` makes tokens of it
     Kind.ANY: _any,
 }

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..task import CacheUse, PromptProgress, SamplingParams, Timings, TokenProbs
-from .field import FLOAT32_MAX
-from .parameters import NATIVE_TABLE
+from ..task import CacheUse, PromptProgress, SamplingParams, Timings
+from .parameters import COMPLETION_TABLE
 
 if TYPE_CHECKING:
     from .answer import Answer
@@ -64,35 +63,6 @@ def usage(answers: Iterable[Answer]) -> dict[str, object]:
         "total_tokens": n_predicted + n_prompt,
         "prompt_tokens_details": {"cached_tokens": sum(n_cached for _, n_cached in prompts.values())},
     }
-
-
-def token_probs(
-    ids: Sequence[int], probs: Sequence[TokenProbs], n_top: int, pieces: Sequence[bytes], *, post: bool = False
-) -> list[dict[str, object]]:
-    """One entry for each generated token: its own log probability and those of the `n_top` most likely ones.
-
-    Those after sampling (`post`) are shown as probabilities, under other names.
-    """
-    show, top = (_with_prob, "top_probs") if post else (_with_logprob, "top_logprobs")
-    return [
-        show(id_token, entry.logprob, pieces)
-        | {top: [show(id_top, logprob, pieces) for id_top, logprob in entry.top[:n_top]]}
-        for id_token, entry in zip(ids, probs, strict=True)
-    ]
-
-
-def _with_logprob(id_token: int, logprob: float, pieces: Sequence[bytes]) -> dict[str, object]:
-    # JSON has no infinity; llama-server sends the lowest float32 instead
-    return _token(id_token, pieces) | {"logprob": logprob if math.isfinite(logprob) else -FLOAT32_MAX}
-
-
-def _with_prob(id_token: int, logprob: float, pieces: Sequence[bytes]) -> dict[str, object]:
-    return _token(id_token, pieces) | {"prob": math.exp(logprob)}
-
-
-def _token(id_token: int, pieces: Sequence[bytes]) -> dict[str, object]:
-    piece = pieces[id_token]
-    return {"id": id_token, "token": piece.decode("utf-8", "ignore"), "bytes": list(piece)}
 
 
 def generation_settings(
@@ -160,5 +130,5 @@ _SETTINGS = (
 
 def default_settings(defaults: Mapping[str, Any]) -> dict[str, object]:
     """The settings of a request that sets none, where the server's own `defaults` go before those of the fields."""
-    values = NATIVE_TABLE.decode({}, defaults)
+    values = COMPLETION_TABLE.decode({}, defaults)
     return generation_settings(values, SamplingParams(seed=values["seed"]), brief=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 from aiohttp import web
 
-from ..errors import InvalidRequest
 from ..task import PromptProgress
 from . import fragments
 from .answer import Answer
@@ -15,7 +14,10 @@ from .body import encode, json_response, read_object
 from .chat import chat_prompt
 from .completion import Prompt, respond
 from .field import out_of_range, wrong_type
-from .parameters import CHAT_TABLE, DETOKENIZE_TABLE, NATIVE_TABLE, TOKENIZE_TABLE
+from .gap import read_gap
+from .infill import require_fim
+from .logprobs import GeneratedToken, token_probs
+from .parameters import CHAT_TABLE, DETOKENIZE_TABLE, INFILL_TABLE, NATIVE_TABLE, TOKENIZE_TABLE
 from .prompt import token_ids, tokenize_mixed, tokenize_prompts
 from .schema import CompletionRequest
 from .sse import event
@@ -33,7 +35,7 @@ class NativeDialect:
         self._model = state.model_name
         self._request = request
         self._prompts = prompts
-        self._has_extras = request.timings_per_token or request.n_probs > 0
+        self._has_extras = request.timings_per_token or request.probs.is_shown
 
     def begin(self, answer: Answer) -> None:
         answer.head = b'data: {"index":%d,"content":' % answer.index
@@ -59,7 +61,7 @@ class NativeDialect:
         if self._request.timings_per_token and answer.timings is not None:
             extras["timings"] = fragments.timings(answer.timings)
         stop = answer.n_probs_shown
-        if self._request.n_probs and shown < stop:
+        if self._request.probs.is_shown and shown < stop:
             extras["completion_probabilities"] = self._probs(answer, shown, stop)
         return b"," + encode(extras)[1:-1] if extras else b""
 
@@ -110,17 +112,16 @@ class NativeDialect:
             "tokens_cached": finished.n_past,
             "timings": fragments.timings(timings),
         }
-        if whole and request.n_probs:
+        if whole and request.probs.is_shown:
             result["completion_probabilities"] = self._probs(answer, 0, answer.n_probs_shown)
         return pick(result, request.response_fields) if request.response_fields else result
 
-    def _probs(self, answer: Answer, start: int, stop: int) -> list[dict[str, object]]:
-        return fragments.token_probs(
+    def _probs(self, answer: Answer, start: int, stop: int) -> list[GeneratedToken]:
+        return token_probs(
             answer.ids[start:stop],
             answer.probs[start:stop],
-            self._request.n_top,
+            self._request.probs,
             self._engine.vocab.pieces,
-            post=self._request.sampling.n_post_probs > 0,
         )
 
 
@@ -139,23 +140,32 @@ def pick(result: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
 
 
 async def completion(http: web.Request) -> web.StreamResponse:
+    """Continue a text, or several; llama-server's own shape."""
     state = http.app[STATE]
-    body = await read_object(http, state.config.max_body)
-    request = state.decode(NATIVE_TABLE, body)
-    prompts = await read_prompts(state, body, request)
+    request = state.decode(NATIVE_TABLE, await read_object(http, state.config.max_body))
+    prompts = await read_prompts(state, request)
     return await respond(http, request, prompts, NativeDialect(state, request, prompts))
 
 
-async def read_prompts(state: ServerState, body: dict[str, object], request: CompletionRequest) -> list[Prompt]:
-    """The prompts of a body as tokens; with `echo` their answers begin with their text."""
+async def read_prompts(state: ServerState, request: CompletionRequest) -> list[Prompt]:
+    """The prompts of a request as tokens; with `echo` their answers begin with their text."""
     engine = state.require_engine()
-    if "prompt" not in body:
-        raise InvalidRequest("'prompt' is required")
-    tokens = await tokenize_prompts(engine, body["prompt"], request.n_cmpl)
+    tokens = await tokenize_prompts(engine, request.values["prompt"], request.n_tries)
     return [Prompt(ids, engine.detokenize(ids, special=False) if request.echo else "") for ids in tokens]
 
 
+async def infill(http: web.Request) -> web.StreamResponse:
+    """Fill the gap between two texts, for models that have learnt it; answered as `/completion` is."""
+    state = http.app[STATE]
+    require_fim(state.require_engine().vocab.fim)
+    request = state.decode(INFILL_TABLE, await read_object(http, state.config.max_body))
+    values = request.values
+    prompts = [Prompt(await read_gap(state, values["input_prefix"], values["input_suffix"], values))]
+    return await respond(http, request, prompts, NativeDialect(state, request, prompts))
+
+
 async def tokenize(http: web.Request) -> web.Response:
+    """The tokens of a text."""
     state = http.app[STATE]
     engine = state.require_engine()
     values = TOKENIZE_TABLE.decode(await read_object(http, state.config.max_body))
@@ -182,6 +192,7 @@ def show_piece(piece: bytes) -> str | list[int]:
 
 
 async def detokenize(http: web.Request) -> web.Response:
+    """The text of tokens."""
     state = http.app[STATE]
     engine = state.require_engine()
     tokens = DETOKENIZE_TABLE.decode(await read_object(http, state.config.max_body))["tokens"]
@@ -199,6 +210,7 @@ def check_ids(name: str, tokens: Sequence[object], n_vocab: int) -> None:
 
 
 async def apply_template(http: web.Request) -> web.Response:
+    """The prompt that a chat becomes; nothing is generated."""
     state = http.app[STATE]
     body = await read_object(http, state.config.max_body)
     return json_response({"prompt": chat_prompt(body, CHAT_TABLE.decode(body), state.require_template()).text})

@@ -6,7 +6,6 @@ import secrets
 import string
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from aiohttp import web
 
@@ -18,8 +17,11 @@ from .body import encode, json_response, read_object
 from .chat import ChatPrompt, chat_prompt
 from .completion import Prompt, respond
 from .constraints import Thoughts
+from .gap import read_gap
+from .infill import require_fim
+from .logprobs import legacy_logprobs, token_probs
 from .native import read_prompts
-from .parameters import CHAT_TABLE, TEXT_TABLE
+from .parameters import CHAT_TABLE, CONTROL_TABLE, TEXT_TABLE
 from .prompt import tokenize_prompt
 from .reasoning import CLOSE, OPEN, ReasoningSplitter
 from .schema import CompletionRequest
@@ -47,7 +49,7 @@ class OpenAIDialect:
         self._request = request
         self._pieces = engine.vocab.pieces
         self._ended: list[Answer] = []
-        self._has_extras = request.timings_per_token or request.n_probs > 0
+        self._has_extras = request.timings_per_token or request.probs.is_shown
         self._stamp = {"created": int(time.time()), "model": state.model_name}
         self._fingerprint = {"system_fingerprint": state.fingerprint}
         self.id = completion_id()
@@ -60,11 +62,10 @@ class OpenAIDialect:
     def logprobs(self, answer: Answer, start: int) -> dict[str, object] | None:
         """Log probabilities of the tokens from `start` on; None if there are none to show."""
         stop = answer.n_probs_shown
-        if not self._request.n_probs or start >= stop:
+        if not self._request.probs.is_shown or start >= stop:
             return None
         ids, probs = answer.ids[start:stop], answer.probs[start:stop]
-        post = self._request.sampling.n_post_probs > 0
-        return {"content": fragments.token_probs(ids, probs, self._request.n_top, self._pieces, post=post)}
+        return {"content": token_probs(ids, probs, self._request.probs, self._pieces)}
 
     def timings_now(self, answer: Answer) -> dict[str, object]:
         """`timings` for a chunk that wants them."""
@@ -97,9 +98,18 @@ class OpenAIDialect:
 
 
 class TextDialect(OpenAIDialect):
-    """The shapes of `/v1/completions`."""
+    """The shapes of `/v1/completions`, where log probabilities have llama-server's shape and OpenAI's at once."""
 
     chunk_object = whole_object = "text_completion"
+
+    def logprobs(self, answer: Answer, start: int) -> dict[str, object] | None:
+        shown, wanted = super().logprobs(answer, start), self._request.probs
+        if shown is None or wanted.is_post:
+            return shown
+        stop = answer.n_probs_shown
+        ids, probs = answer.ids[start:stop], answer.probs[start:stop]
+        legacy = legacy_logprobs(ids, probs, wanted.n_top, self._pieces, answer.offset_of(start))
+        return {**shown, **legacy}
 
     def envelope(self) -> dict[str, object]:
         return self._stamp | self._fingerprint | {"object": self.chunk_object} | self._id
@@ -253,23 +263,33 @@ class ChatDialect(OpenAIDialect):
 
 
 async def text_completion(http: web.Request) -> web.StreamResponse:
+    """Continue a text, or several; OpenAI's shape."""
     state = http.app[STATE]
-    body = await read_object(http, state.config.max_body)
-    request = state.decode(TEXT_TABLE, body)
-    check_text_values(request.values)
-    prompts = await read_prompts(state, body, request)
+    request = state.decode(TEXT_TABLE, await read_object(http, state.config.max_body))
+    if request.echo and request.probs.is_shown:
+        raise InvalidRequest("Field 'echo': log probabilities of the prompt are not supported")
+    has_suffix = bool(request.values["suffix"])
+    prompts = [await read_suffixed(state, request)] if has_suffix else await read_prompts(state, request)
     return await respond(http, request, prompts, TextDialect(state, request))
 
 
-def check_text_values(values: Mapping[str, Any]) -> None:
-    """Raises for what OpenAI's completions allow and this server does not do."""
-    if values["best_of"] > values["n_cmpl"]:
-        raise NotSupported("Field 'best_of': choosing among more answers than 'n' is not supported")
-    if values["echo"] and values["n_probs"]:
-        raise InvalidRequest("Field 'echo': log probabilities of the prompt are not supported")
+async def read_suffixed(state: ServerState, request: CompletionRequest) -> Prompt:
+    """The prompt that fills the gap before a `suffix`. Raises InvalidRequest where the model cannot, or `echo` would
+    show what is no beginning of the answer."""
+    try:
+        require_fim(state.require_engine().vocab.fim)
+    except NotSupported as error:
+        raise InvalidRequest(f"Field 'suffix': {error}") from None
+    text = request.values["prompt"]
+    if not isinstance(text, str):
+        raise InvalidRequest("Field 'suffix': 'prompt' must then be one string")
+    if request.echo:
+        raise InvalidRequest("Field 'echo': it cannot be true together with a 'suffix'")
+    return Prompt(await read_gap(state, text, request.values["suffix"]))
 
 
 async def chat_completion(http: web.Request) -> web.StreamResponse:
+    """Answer a chat; OpenAI's shape, with thoughts as `reasoning_content`."""
     state = http.app[STATE]
     engine = state.require_engine()
     body = await read_object(http, state.config.max_body)
@@ -289,17 +309,23 @@ def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
     return chat.prefill if request.echo else ""
 
 
+async def input_tokens(http: web.Request) -> web.Response:
+    """How many tokens a chat's prompt has; nothing is generated."""
+    state = http.app[STATE]
+    engine = state.require_engine()
+    body = await read_object(http, state.config.max_body)
+    tokens = await tokenize_prompt(engine, chat_prompt(body, CHAT_TABLE.decode(body), state.require_template()).text)
+    return json_response({"object": "response.input_tokens", "input_tokens": len(tokens)})
+
+
 async def control(http: web.Request) -> web.Response:
     """Do something to a completion that runs: `reasoning_end` ends its thought."""
     state = http.app[STATE]
     state.require_engine()
-    body = await read_object(http, state.config.max_body)
-    id_completion = body.get("id")
-    if not isinstance(id_completion, str) or not id_completion:
+    values = CONTROL_TABLE.decode(await read_object(http, state.config.max_body))
+    if not values["id"]:
         raise InvalidRequest("missing completion id")
-    if body.get("action") != "reasoning_end":
-        raise InvalidRequest("unknown control action")
-    problem = await state.controls.end_reasoning(id_completion)
+    problem = await state.controls.end_reasoning(values["id"])
     return json_response({"success": True} if problem is None else {"success": False, "message": problem})
 
 

@@ -6,7 +6,7 @@ Decoding, error texts, `/openapi.json` and the pages in `docs/` are made from th
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from ..samplers import SAMPLERS
 from ..task import RANDOM_SEED
@@ -18,24 +18,105 @@ MAX_BIASES = 100_000
 MAX_TRIGGERS = 1024
 MAX_BREAKERS = 16
 """Sequence breakers of DRY: the whole vocabulary is searched for each."""
+MAX_EXTRA = 1024
+"""Files of context of an infill request."""
 MAX_SALT = 256
 """Characters of a `cache_salt`: it is kept with everything that is cached under it."""
 MAX_PRIORITY = 100
 REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 
 
-def _is_set(value: Any) -> bool:
-    return bool(value)
+class StreamOptions(TypedDict, total=False):
+    """What a stream ends with."""
+
+    include_usage: bool | None
 
 
-def _is_positive(value: float) -> bool:
-    return value > 0
+class Trigger(TypedDict, total=False):
+    """What wakes a lazy grammar: a token (0), a word (1), a pattern (2), or one of the whole text (3)."""
 
+    type: int
+    value: str
+    token: int
+
+
+class AdapterScale(TypedDict, total=False):
+    """How strongly an adapter works."""
+
+    id: int
+    scale: float
+
+
+class _ExtraText(TypedDict):
+    text: str
+
+
+class ExtraFile(_ExtraText, total=False):
+    """A file of context."""
+
+    filename: str
+
+
+class _ContentKind(TypedDict):
+    type: str
+
+
+class ContentPart(_ContentKind, total=False):
+    """A part of a message's content: `{type: text, text}`."""
+
+    text: str
+
+
+class _MessageRole(TypedDict):
+    role: str
+
+
+class Message(_MessageRole, total=False):
+    """A message of a chat. An assistant's may have `tool_calls` in place of `content`."""
+
+    content: str | list[ContentPart] | None
+    reasoning_content: str | None
+    tool_calls: list[dict[str, Any]] | None
+    tool_call_id: str
+    name: str
+
+
+class _FunctionName(TypedDict):
+    name: str
+
+
+class Function(_FunctionName, total=False):
+    """A function that the model may call; `parameters` is a JSON Schema."""
+
+    description: str
+    parameters: dict[str, Any]
+    strict: bool | None
+
+
+class Tool(TypedDict):
+    """A tool, of which there is one type."""
+
+    type: Literal["function"]
+    function: Function
+
+
+MODEL = Field("model", Kind.STRING, None, "Any name is fine: there is one model.", inert=True)
+
+PROMPT = Field(
+    "prompt", Kind.PROMPT, None, "The text to continue; a list of several is answered in its order.", required=True
+)
 
 COMPLETION: tuple[Field, ...] = (
+    MODEL,
     # --- the answer
     Field("stream", Kind.BOOLEAN, False, "Send the answer as server-sent events, as it is generated."),
-    Field("stream_options", Kind.OBJECT, {}, "`include_usage`: end a stream with a chunk that tells the usage."),
+    Field(
+        "stream_options",
+        Kind.SHAPE,
+        {},
+        "`include_usage`: end a chat's stream with a chunk that tells the usage.",
+        shape=StreamOptions,
+    ),
     Field(
         "n_predict",
         Kind.INTEGER,
@@ -68,7 +149,6 @@ COMPLETION: tuple[Field, ...] = (
         "Least indentation of each line of the answer, in characters.",
         low=0,
         high=INT32_MAX,
-        later=_is_positive,
     ),
     Field("echo", Kind.BOOLEAN, False, "Begin the answer with the prompt; in a chat with the prefilled part."),
     Field("return_tokens", Kind.BOOLEAN, False, "Native route: also give the ids of the generated tokens."),
@@ -83,7 +163,7 @@ COMPLETION: tuple[Field, ...] = (
         low=-1,
         high=INT32_MAX,
     ),
-    Field("verbose", Kind.BOOLEAN, False, "Accepted for llama-server's sake; without effect."),
+    Field("verbose", Kind.BOOLEAN, False, "Accepted for llama-server's sake; without effect.", inert=True),
     # --- where and how it runs
     Field("cache_prompt", Kind.BOOLEAN, True, "Reuse what is cached of this prompt."),
     Field("cache_salt", Kind.STRING, "", "Only requests with the same salt share what is cached.", high=MAX_SALT),
@@ -108,7 +188,13 @@ COMPLETION: tuple[Field, ...] = (
     Field(
         "n_discard", Kind.INTEGER, 0, "Tokens to drop when the context is shifted; 0 is half.", low=0, high=INT32_MAX
     ),
-    Field("lora", Kind.ARRAY, [], "Adapters as `{id, scale}`; others have scale 0. None listed: the server's scales."),
+    Field(
+        "lora",
+        Kind.ARRAY,
+        [],
+        "Adapters; those not listed have scale 0. None listed: the server's scales.",
+        shape=list[AdapterScale],
+    ),
     # --- sampling
     Field("seed", Kind.INTEGER, RANDOM_SEED, "Seed of the random numbers; -1 is a different one each time."),
     Field(
@@ -157,7 +243,9 @@ COMPLETION: tuple[Field, ...] = (
         soft=True,
     ),
     Field("post_sampling_probs", Kind.BOOLEAN, False, "Probabilities after the sampling chain, not before."),
-    Field("backend_sampling", Kind.BOOLEAN, False, "Accepted for llama-server's sake: the answer is the same."),
+    Field(
+        "backend_sampling", Kind.BOOLEAN, False, "Accepted for llama-server's sake: the answer is the same.", inert=True
+    ),
     Field("samplers", Kind.SAMPLERS, SAMPLERS, "Order of the samplers, as names or as codes."),
     Field("dynatemp_range", Kind.NUMBER, 0.0, "Range of the dynamic temperature; 0 is off."),
     Field("dynatemp_exponent", Kind.NUMBER, 1.0, "Exponent of the dynamic temperature."),
@@ -201,8 +289,9 @@ COMPLETION: tuple[Field, ...] = (
         "grammar_triggers",
         Kind.ARRAY,
         [],
-        "`{type, value, token}`: a token (0), a word (1), a pattern (2), or one of the whole text (3).",
+        "What wakes a lazy grammar.",
         high=MAX_TRIGGERS,
+        shape=list[Trigger],
     ),
     Field("preserved_tokens", Kind.STRINGS, (), "Control tokens that the answer's text shows.", high=MAX_TRIGGERS),
     Field(
@@ -241,17 +330,41 @@ COMPLETION: tuple[Field, ...] = (
 """Parameters of every route that generates text."""
 
 TEXT: tuple[Field, ...] = (
-    Field("suffix", Kind.STRING, "", "Text after the answer.", later=_is_set),
-    Field("best_of", Kind.INTEGER, 1, "Answers to choose from; more than `n` are not supported.", low=1, high=20),
+    Field("suffix", Kind.STRING, "", "Text after the gap that the answer fills; needs a model that has learnt infill."),
+    Field(
+        "best_of",
+        Kind.INTEGER,
+        None,
+        "Generate this many answers, at most the number of slots, and give the `n` of them whose tokens are the most "
+        "likely; not in streams.",
+    ),
+    Field(
+        "logprobs",
+        Kind.INTEGER,
+        None,
+        "Give each token's log probability, and those of this many most likely ones.",
+        low=0,
+        high=INT32_MAX,
+        soft=True,
+    ),
 )
 """Further parameters of `/v1/completions`."""
 
+INFILL: tuple[Field, ...] = (
+    Field("input_prefix", Kind.PROMPT, None, "The text before the gap.", required=True),
+    Field("input_suffix", Kind.PROMPT, None, "The text after the gap.", required=True),
+    Field("input_extra", Kind.SHAPE, [], "Further files, as context.", high=MAX_EXTRA, shape=list[ExtraFile]),
+    Field("prompt", Kind.STRING, "", "The beginning of what fills the gap."),
+)
+"""Further parameters of `/infill`."""
+
 CHAT: tuple[Field, ...] = (
+    Field("messages", Kind.ANY, None, "The chat so far.", required=True, shape=list[Message]),
     Field("logprobs", Kind.BOOLEAN, False, "Give log probabilities."),
     Field(
         "top_logprobs", Kind.INTEGER, None, "Give them for this many of the most likely tokens.", low=0, high=INT32_MAX
     ),
-    Field("tools", Kind.ARRAY, [], "Functions that the model may call."),
+    Field("tools", Kind.ARRAY, [], "Functions that the model may call.", shape=list[Tool]),
     Field("tool_choice", Kind.ANY, "auto", "`auto`, `none`, `required`, or a function."),
     Field("parallel_tool_calls", Kind.BOOLEAN, True, "Whether one answer may call several functions."),
     Field("response_format", Kind.OBJECT, {}, "`{type: text}`."),
@@ -263,18 +376,33 @@ CHAT: tuple[Field, ...] = (
 """Further parameters of `/v1/chat/completions`; `logprobs` is a boolean there."""
 
 TOKENIZE: tuple[Field, ...] = (
-    Field("content", Kind.ANY, [], "A text, or a list of texts and token ids."),
+    Field("content", Kind.PROMPT, [], "A text, or a list of texts and token ids."),
     Field("add_special", Kind.BOOLEAN, False, "Add the tokens that the model wants at the beginning and the end."),
     Field("parse_special", Kind.BOOLEAN, True, "Read `<|im_start|>` and the like as the tokens they name."),
     Field("with_pieces", Kind.BOOLEAN, False, "Also give each token's text, or its bytes where they are no text."),
 )
 """Parameters of `/tokenize`."""
 
-DETOKENIZE: tuple[Field, ...] = (Field("tokens", Kind.ARRAY, [], "Token ids."),)
+DETOKENIZE: tuple[Field, ...] = (Field("tokens", Kind.ARRAY, [], "Token ids.", shape=list[int]),)
 """Parameters of `/detokenize`."""
 
-NATIVE_TABLE = Table(COMPLETION)
-TEXT_TABLE = Table((*COMPLETION, *TEXT))
+CONTROL: tuple[Field, ...] = (
+    Field("id", Kind.STRING, None, "The completion's id.", required=True),
+    Field("action", Kind.STRING, None, "What to do to it.", required=True, one_of=("reasoning_end",)),
+)
+"""Parameters of `/v1/chat/completions/control`."""
+
+SLOT_FILE: tuple[Field, ...] = (
+    Field("filename", Kind.STRING, None, "A plain name; the file is in the directory of `--slot-save-path`."),
+)
+"""Parameters of `/slots/{id_slot}`."""
+
+COMPLETION_TABLE = Table(COMPLETION)
+NATIVE_TABLE = Table((PROMPT, *COMPLETION))
+TEXT_TABLE = Table((PROMPT, *COMPLETION, *TEXT))
+INFILL_TABLE = Table((*COMPLETION, *INFILL))
 CHAT_TABLE = Table((*COMPLETION, *CHAT))
+CONTROL_TABLE = Table(CONTROL)
+SLOT_FILE_TABLE = Table(SLOT_FILE)
 TOKENIZE_TABLE = Table(TOKENIZE)
 DETOKENIZE_TABLE = Table(DETOKENIZE)

@@ -8,12 +8,25 @@ from typing import Any
 
 from ..errors import InvalidRequest
 from ..task import SamplingParams
-from .field import Bias, Table, out_of_range, wrong_type
+from .field import Bias, Table, out_of_range
 
 SAMPLING_NAMES = tuple(
     field.name for field in fields(SamplingParams) if field.name not in ("logit_bias", "n_post_probs")
 )
 """Parameters that go to the engine as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probabilities:
+    """Probabilities of tokens that a request is about."""
+
+    n_computed: int = 0
+    """Of the most likely tokens at each place; 0 is none, not even the chosen one's."""
+    n_top: int = 0
+    """Those of them that are shown."""
+    is_shown: bool = False
+    is_post: bool = False
+    """After the sampling chain, not before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +40,12 @@ class CompletionRequest:
     include_usage: bool
     n_predict: int
     n_cmpl: int
-    n_probs: int
-    """What the engine computes; `n_top` of them are shown."""
-    n_top: int
+    """Answers to a prompt; the best of `n_tries`."""
+    n_tries: int
+    probs: Probabilities
     stop: tuple[str, ...]
     t_max_predict_ms: int
+    n_indent: int
     cache_prompt: bool
     cache_salt: str
     n_cache_reuse: int
@@ -61,28 +75,27 @@ def completion_request(
     """Decode `body`. `n_slots` bounds `n`; `n_predict` is the server's own limit, -1 for none; `defaults` are the
     values that the server gives fields which the body leaves out."""
     values = table.decode(body, defaults)
-    if not 1 <= values["n_cmpl"] <= n_slots:
-        name = "n_cmpl" if body.get("n_cmpl") is not None else "n"
-        raise out_of_range(name, 1, n_slots, values["n_cmpl"])
+    n_tries = _tries(values, body, n_slots)
     if values["repeat_penalty"] <= 0:
         raise InvalidRequest(
             f"Field 'repeat_penalty': Value must be greater than 0, but got {values['repeat_penalty']:g}"
         )
     if values["dry_base"] < 1:
         values["dry_base"] = defaults.get("dry_base", table.fields["dry_base"].default)
-    n_probs, n_top = _probabilities(values)
+    probs = _probabilities(values, body, is_ranked=n_tries > values["n_cmpl"])
     values["n_predict"] = _least(values["n_predict"], n_predict)
     return CompletionRequest(
-        sampling=_sampling(values, n_probs),
+        sampling=_sampling(values, probs),
         logit_bias=values["logit_bias"],
         stream=values["stream"],
         include_usage=_include_usage(values["stream_options"]),
         n_predict=values["n_predict"],
         n_cmpl=values["n_cmpl"],
-        n_probs=n_probs,
-        n_top=n_top,
+        n_tries=n_tries,
+        probs=probs,
         stop=values["stop"],
         t_max_predict_ms=values["t_max_predict_ms"],
+        n_indent=values["n_indent"],
         cache_prompt=values["cache_prompt"],
         cache_salt=values["cache_salt"],
         n_cache_reuse=values["n_cache_reuse"],
@@ -101,34 +114,43 @@ def completion_request(
     )
 
 
-def _sampling(values: Mapping[str, Any], n_probs: int) -> SamplingParams:
+def _tries(values: Mapping[str, Any], body: Mapping[str, object], n_slots: int) -> int:
+    """Answers to generate for each prompt. Raises InvalidRequest for more than there are slots, or than make sense."""
+    n = values["n_cmpl"]
+    if not 1 <= n <= n_slots:
+        raise out_of_range("n_cmpl" if body.get("n_cmpl") is not None else "n", 1, n_slots, n)
+    best_of: int | None = values.get("best_of")
+    if best_of is None:
+        return int(n)
+    if not n <= best_of <= n_slots:
+        raise out_of_range("best_of", n, n_slots, best_of)
+    if best_of > n and values["stream"]:
+        raise InvalidRequest(f"Field 'best_of': {best_of} answers have to be whole to choose the best {n}: no stream")
+    return best_of
+
+
+def _sampling(values: Mapping[str, Any], probs: Probabilities) -> SamplingParams:
     parameters = {name: values[name] for name in SAMPLING_NAMES}
     parameters["seed"] &= 0xFFFFFFFF
-    return SamplingParams(**parameters, n_post_probs=n_probs if values["post_sampling_probs"] else 0)
+    return SamplingParams(**parameters, n_post_probs=probs.n_computed if probs.is_post else 0)
 
 
-def _probabilities(values: Mapping[str, Any]) -> tuple[int, int]:
-    """How many log probabilities to compute, and how many of them to show in `top_logprobs`.
-
-    A chat asks with `logprobs: true`; without `top_logprobs` only the chosen token's own is shown.
-    """
-    if "top_logprobs" not in values:
-        return values["n_probs"], values["n_probs"]
-    n_top = values["top_logprobs"]
-    if values["logprobs"]:
-        return max(1, n_top or 0), n_top or 0
-    if n_top is not None:
+def _probabilities(values: Mapping[str, Any], body: Mapping[str, object], *, is_ranked: bool) -> Probabilities:
+    """What is computed, and what of it shown. A chat asks with `logprobs: true`, a text completion with `logprobs: N`,
+    both for the chosen token's own at least; `is_ranked`: the answers' likelihood is needed for ourselves."""
+    is_post = values["post_sampling_probs"]
+    logprobs, n_top = values.get("logprobs"), values.get("top_logprobs")
+    if n_top is not None and not logprobs:
         raise InvalidRequest("top_logprobs requires logprobs to be set to true")
-    return values["n_probs"], values["n_probs"]
+    if logprobs is None or logprobs is False or body.get("logprobs") is False:  # 0 means something else
+        n_top = values["n_probs"]
+        return Probabilities(max(n_top, int(is_ranked)), n_top, n_top > 0, is_post)
+    n_top = logprobs if logprobs is not True else n_top or 0
+    return Probabilities(max(1, n_top), n_top, True, is_post)
 
 
 def _include_usage(options: Mapping[str, object]) -> bool:
-    value = options.get("include_usage")
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise wrong_type("stream_options.include_usage", "boolean", value)
-    return value
+    return bool(options.get("include_usage"))
 
 
 def _least(wanted: int, limit: int) -> int:

@@ -14,7 +14,8 @@ from ..errors import InvalidRequest, NotSupported, Unavailable
 from ..task import EngineSnapshot, SlotSnapshot, SlotState
 from . import fragments
 from .body import json_response, read_object
-from .parameters import NATIVE_TABLE
+from .field import Field, Kind
+from .parameters import COMPLETION_TABLE
 from .state import STATE
 
 if TYPE_CHECKING:
@@ -26,11 +27,23 @@ RESERVED = frozenset('/\\:*?"<>|\u2215\u2216\uff0e\ufffd\ufeff')
 """Characters that separate paths somewhere, or look as if they did, or that some file system refuses."""
 
 
+QUERY = (
+    Field("model", Kind.STRING, None, "Any name is fine: there is one model.", inert=True),
+    Field("fail_on_no_slot", Kind.STRING, None, "With any text: 503 unless a slot is idle."),
+)
+ACTION_QUERY = (
+    Field("model", Kind.STRING, None, "Any name is fine: there is one model.", inert=True),
+    Field("action", Kind.STRING, None, "What to do.", required=True, one_of=("save", "restore", "erase")),
+)
+"""Parameters after the paths of `/slots`, and of a slot."""
+
+
 async def slots(http: web.Request) -> web.Response:
+    """What each slot does. Switched off by `--no-slots`."""
     state = http.app[STATE]
     if not state.config.slots:
         raise NotSupported("This server does not support slots endpoint. Start it with `--slots`")
-    snapshot = await state.require_engine().snapshot()
+    snapshot = await state.snapshot()
     if http.query.get("fail_on_no_slot") and not has_idle(snapshot):
         raise Unavailable("no slot available")
     return json_response([show_slot(slot) for slot in snapshot.slots])
@@ -51,7 +64,7 @@ def show_slot(slot: SlotSnapshot) -> dict[str, object]:
     }
     if slot.sampling is None:
         return shown
-    values = NATIVE_TABLE.decode({})
+    values = COMPLETION_TABLE.decode({})
     values |= {field.name: getattr(slot.sampling, field.name) for field in fields(slot.sampling)}
     values["n_predict"] = slot.n_predict
     values["post_sampling_probs"] = slot.sampling.n_post_probs > 0

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from llamahttp.api.answer import Answer
-from llamahttp.api.parameters import NATIVE_TABLE
+from llamahttp.api.parameters import COMPLETION_TABLE
 from llamahttp.api.schema import completion_request
 from llamahttp.task import Finished, StopReason, Timings, Tokens
 
@@ -20,7 +20,7 @@ class FakeStream:
 
 def make_answer(**body: object) -> tuple[Answer, FakeStream]:
     stream = FakeStream()
-    request = completion_request(NATIVE_TABLE, body, n_slots=1)
+    request = completion_request(COMPLETION_TABLE, body, n_slots=1)
     return Answer(0, 0, 5, stream, request, PIECES, keeps_ids=True), stream  # type: ignore[arg-type]
 
 

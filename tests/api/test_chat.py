@@ -66,7 +66,7 @@ def test_tools_and_variables_reach_the_template() -> None:
 @pytest.mark.parametrize(
     ("body", "error", "message"),
     [
-        ({"messages": None}, InvalidRequest, "Expected 'messages' to be an array"),
+        ({"messages": None}, InvalidRequest, "'messages' is required"),
         ({"messages": "hi"}, InvalidRequest, "Expected 'messages' to be an array"),
         ({"messages": []}, InvalidRequest, "'messages' must not be empty"),
         ({"messages": ["hi"]}, InvalidRequest, "Expected 'messages[0]' to be an object"),

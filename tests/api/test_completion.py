@@ -104,25 +104,35 @@ async def test_adapters_of_a_request(start: Start, lora: object, adapters: objec
 @pytest.mark.parametrize(
     ("lora", "message"),
     [
-        ([{"id": 3, "scale": 1}], "there is no adapter with the id 3; the number of adapters is 3"),
-        ([{"id": -1, "scale": 1}], "there is no adapter with the id -1; the number of adapters is 3"),
-        ([{"id": 0, "scale": 1}, {"scale": 1}], "entry 1 must be {id, scale}, a whole number and a number"),
-        ([{"id": "a", "scale": 1}], "entry 0 must be {id, scale}, a whole number and a number"),
-        ([{"id": 0, "scale": "1"}], "entry 0 must be {id, scale}, a whole number and a number"),
-        ([{"id": 0, "scale": 1e39}], "entry 0 must be {id, scale}, a whole number and a number"),
-        ([5], "entry 0 must be {id, scale}, a whole number and a number"),
+        ([{"id": 3, "scale": 1}], "[0].id': there is no adapter with the id 3; the number of adapters is 3"),
+        ([{"id": -1, "scale": 1}], "[0].id': there is no adapter with the id -1; the number of adapters is 3"),
+        ([{"id": 0, "scale": 1}, {"scale": 1}], "[1].id': type must be number, but is null"),
+        ([{"id": "a", "scale": 1}], "[0].id': type must be number, but is string"),
+        ([{"id": 0, "scale": "1"}], "[0].scale': type must be number, but is string"),
+        ([{"id": 0, "scale": 1e39}], "[0].scale': Value must be finite, but got 1e+39"),
+        ([5], "[0]': type must be object, but is number"),
     ],
 )
 async def test_wrong_adapters(start: Start, lora: object, message: str) -> None:
     client = await start(around=Recorder, engine=EngineConfig(loras=LORAS))
-    for path, body in (("/completion", {"prompt": "a", "lora": lora}), ("/lora-adapters", lora)):
-        assert await post_error(client, path, body) == f"Field 'lora': {message}"
+    assert await post_error(client, "/completion", {"prompt": "a", "lora": lora}) == f"Field 'lora{message}"
+    assert await post_error(client, "/lora-adapters", lora) == f"Field '{message}"
     assert recorder(client).tasks == []
 
 
 async def test_no_adapters_have_no_ids(client: Client) -> None:
     message = await post_error(client, "/completion", {"prompt": "a", "lora": [{"id": 0, "scale": 1}]})
-    assert message == "Field 'lora': there is no adapter with the id 0; the number of adapters is 0"
+    assert message == "Field 'lora[0].id': there is no adapter with the id 0; the number of adapters is 0"
+
+
+async def test_adapters_that_wait_to_be_applied(start: Start) -> None:
+    """llama-server applies them all the same."""
+    client = await start(around=Recorder, engine=EngineConfig(loras=LORAS, lora_init_without_apply=True))
+    assert [entry["scale"] for entry in await get(client, "/lora-adapters")] == [0.0, 0.0, 0.0]
+    assert (await task_of(client)).adapters == ()
+    assert (await task_of(client, lora=[{"id": 2, "scale": 0.5}])).adapters == ((2, 0.5),)
+    await post(client, "/lora-adapters", [{"id": 1, "scale": 2}])
+    assert (await task_of(client)).adapters == ((1, 2.0),)
 
 
 async def test_the_server_s_scales_can_be_changed(start: Start) -> None:

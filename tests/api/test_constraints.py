@@ -233,7 +233,11 @@ async def test_what_cannot_be_controlled(start: Start) -> None:
     decoder.step_seconds = 0.005
     client = await start(decoder, template=THINKING)
     assert await control(client, id="x") == {"success": False, "message": "no active completion for this id"}
-    for body, message in (({}, "missing completion id"), ({"id": "x", "action": "dance"}, "unknown control action")):
+    for body, message in (
+        ({}, "'id' is required"),
+        ({"id": ""}, "missing completion id"),
+        ({"id": "x", "action": "dance"}, "Field 'action': Value must be one of reasoning_end, but got dance"),
+    ):
         assert message in await post_error(client, "/v1/chat/completions/control", {"action": "reasoning_end"} | body)
     async with client.post("/v1/chat/completions", json=CHAT | {"stream": True, "max_tokens": 300}) as response:
         line = await response.content.readline()

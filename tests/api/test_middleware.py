@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import traceback
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from llamahttp.api.middleware import errors, is_known
+from llamahttp.api.keys import is_known
+from llamahttp.api.middleware import errors
 from llamahttp.api.sse import EventStream
 from llamahttp.api.state import STATE, ServerState
 from llamahttp.config import ServerConfig
@@ -25,7 +27,9 @@ async def test_unknown_paths_get_the_reference_s_body(client: Client) -> None:
         assert await response.read() == (b'{"error":{"message":"File Not Found","type":"not_found_error","code":404}}')
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/infill"), ("POST", "/v1/responses"), ("POST", "/v1/messages")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/v1/responses"), ("POST", "/v1/messages"), ("DELETE", "/models")]
+)
 async def test_routes_that_are_not_there_yet_are_501(client: Client, method: str, path: str) -> None:
     async with client.request(method, path, json={}) as response:
         error = (await response.json())["error"]
@@ -151,29 +155,6 @@ async def test_health_needs_no_key(start: Start, path: str) -> None:
         assert (response.status, await response.read()) == (200, b'{"status":"ok"}')
 
 
-async def test_preflights_need_no_key(start: Start) -> None:
-    client = await start(api_keys=frozenset({"key"}))
-    headers = {
-        "Origin": "http://localhost:3000",
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization,content-type",
-    }
-    async with client.options("/v1/chat/completions", headers=headers) as response:
-        assert response.status == 200
-        assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
-        assert "POST" in response.headers["Access-Control-Allow-Methods"]
-        assert response.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
-
-
-@pytest.mark.parametrize(
-    ("origin", "allowed"),
-    [("http://127.0.0.1:5", True), ("http://evil.example", False), ("null", False), ("http://[", False)],
-)
-async def test_only_local_pages_may_call(client: Client, origin: str, allowed: bool) -> None:
-    async with client.get("/health", headers={"Origin": origin}) as response:
-        assert ("Access-Control-Allow-Origin" in response.headers) is allowed
-
-
 def test_a_key_that_is_no_text_is_known_by_its_bytes() -> None:
     assert is_known("k\udce9y", frozenset({"other", "k\udce9y"}))
     assert not is_known("k\udce9", frozenset({"k\udce9y"}))
@@ -190,10 +171,24 @@ async def test_the_log_tells_why_a_request_was_refused_in_one_line(
     await post(client, "/v1/chat/completions", body, 400)
     await post(client, "/tokenize", {})
     refused, ended, served = [record.getMessage() for record in caplog.records if record.name.startswith("llamahttp")]
-    assert refused.startswith("POST /v1/chat/completions refused: Invalid tool_choice: x  [31myyy")
+    id_request = ended.partition("[")[2].partition("]")[0]
+    assert len(id_request) == 16
+    assert refused.startswith(f"POST /v1/chat/completions [{id_request}] refused: Invalid tool_choice: x  [31myyy")
     assert refused.isprintable() and len(refused) < 400
-    assert ended.startswith("POST /v1/chat/completions: 400 after ")
-    assert served.startswith("POST /tokenize: 200 after ")
+    assert ended.startswith(f"POST /v1/chat/completions [{id_request}]: 400 after ")
+    assert re.match(r"POST /tokenize \[[0-9a-f]{16}\]: 200 after ", served)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_taken"),
+    [("a-1", True), ("3f0c/x=:+._", True), ("a" * 128, True), ("a" * 129, False), ("a b", False), ("\xe9", False)],
+)
+async def test_a_request_has_an_id(client: Client, given: str, is_taken: bool) -> None:
+    async with client.get("/health", headers={"X-Request-Id": given}) as response:
+        assert (response.headers["X-Request-Id"] == given) is is_taken
+    async with client.get("/health") as first, client.get("/nope") as second:
+        ids = {response.headers["X-Request-Id"] for response in (first, second)}
+        assert len(ids) == 2 and all(re.fullmatch(r"[0-9a-f]{16}", one) for one in ids)
 
 
 async def test_what_monitors_ask_all_day_is_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

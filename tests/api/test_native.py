@@ -241,7 +241,7 @@ async def test_the_server_s_limit_holds(start: Start) -> None:
     ("body", "message"),
     [
         ({}, "'prompt' is required"),
-        ({"prompt": None}, '"prompt" elements must be'),
+        ({"prompt": None}, "'prompt' is required"),
         ({"prompt": 5}, '"prompt" elements must be'),
         ({"prompt": {"a": 1}}, '"prompt" elements must be'),
         ({"prompt": [{}]}, '"prompt" elements must be'),

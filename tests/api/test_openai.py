@@ -256,7 +256,30 @@ async def test_text_log_probabilities(client: Client) -> None:
     assert "".join(entry["token"] for entry in choice["logprobs"]["content"]) == TEXT[:3]
     chunks = await complete_stream(client, logprobs=2)
     streamed = [chunk["choices"][0]["logprobs"] for chunk in chunks[:-1]]
-    assert streamed == [*({"content": [entry]} for entry in choice["logprobs"]["content"]), None]
+    by_token = [{name: [entries[i]] for name, entries in choice["logprobs"].items()} for i in range(3)]
+    assert streamed == [*by_token, None]
+
+
+async def test_text_log_probabilities_are_in_openai_s_shape_too(client: Client) -> None:
+    (choice,) = (await complete(client, logprobs=2))["choices"]
+    shown = choice["logprobs"]
+    assert shown["tokens"] == list(TEXT[:3])
+    assert shown["token_logprobs"] == [entry["logprob"] for entry in shown["content"]]
+    assert shown["text_offset"] == [0, 1, 2]
+    for entry, likely in zip(shown["content"], shown["top_logprobs"], strict=True):
+        assert likely == {other["token"]: other["logprob"] for other in entry["top_logprobs"]}
+
+
+async def test_the_best_of_several_answers(client: Client) -> None:
+    one = {"n": 4, "logprobs": 0, "temperature": 1.5, "seed": 7}
+    all_four = (await complete(client, **one))["choices"]
+    likelihood = [sum(c["logprobs"]["token_logprobs"]) / len(c["logprobs"]["tokens"]) for c in all_four]
+    order = sorted(range(4), key=lambda i: -likelihood[i])
+    best = (await complete(client, **one | {"n": 2, "best_of": 4}))["choices"]
+    assert [choice["text"] for choice in best] == [all_four[i]["text"] for i in order[:2]]
+    assert [choice["index"] for choice in best] == [0, 1]
+    (plain,) = (await complete(client, n=1, best_of=4, temperature=1.5, seed=7))["choices"]
+    assert (plain["text"], plain["logprobs"]) == (best[0]["text"], None)
 
 
 async def test_echo_repeats_the_prompt(client: Client) -> None:
@@ -268,8 +291,8 @@ async def test_echo_repeats_the_prompt(client: Client) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "name"),
     [
-        ({"suffix": "x"}, 501, "suffix"),
-        ({"best_of": 2}, 501, "best_of"),
+        ({"suffix": "x"}, 400, "suffix"),
+        ({"best_of": 5}, 400, "best_of"),
         ({"echo": True, "logprobs": 1}, 400, "echo"),
         ({"best_of": "x"}, 400, "best_of"),
     ],

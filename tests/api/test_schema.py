@@ -4,31 +4,34 @@ from dataclasses import fields
 
 import pytest
 
-from llamahttp.api.parameters import CHAT_TABLE, NATIVE_TABLE, TEXT_TABLE
-from llamahttp.api.schema import CompletionRequest, completion_request
+from llamahttp.api.parameters import CHAT_TABLE, COMPLETION_TABLE, TEXT_TABLE
+from llamahttp.api.schema import CompletionRequest, Probabilities, completion_request
 from llamahttp.errors import InvalidRequest, NotSupported
 from llamahttp.task import RANDOM_SEED, SamplingParams
 
+CHAT: dict[str, object] = {"messages": []}
+
 
 def decode(body: dict[str, object], n_predict: int = -1) -> CompletionRequest:
-    return completion_request(NATIVE_TABLE, body, n_slots=4, n_predict=n_predict)
+    return completion_request(COMPLETION_TABLE, body, n_slots=4, n_predict=n_predict)
 
 
 def test_defaults_are_those_of_the_engine() -> None:
     assert decode({}).sampling == SamplingParams()
 
 
-@pytest.mark.parametrize("table", [NATIVE_TABLE, TEXT_TABLE, CHAT_TABLE])
+@pytest.mark.parametrize("table", [COMPLETION_TABLE, TEXT_TABLE, CHAT_TABLE])
 def test_every_field_of_the_engine_s_sampling_can_be_set(table: object) -> None:
     names = {field.name for field in fields(SamplingParams)} - {"n_post_probs"}  # which is two in requests
     assert names <= table.fields.keys()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("table", [NATIVE_TABLE, TEXT_TABLE, CHAT_TABLE])
+@pytest.mark.parametrize("table", [COMPLETION_TABLE, TEXT_TABLE, CHAT_TABLE])
 def test_every_default_is_accepted_when_sent(table: object) -> None:
     values = {name: field.default for name, field in table.fields.items()}  # type: ignore[attr-defined]
     as_json = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    assert table.decode(as_json) == values  # type: ignore[attr-defined]
+    required = {name: "x" for name, field in table.fields.items() if field.required}  # type: ignore[attr-defined]
+    assert table.decode(as_json | required) == values | required  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,7 @@ def test_the_server_s_limit_bounds_n_predict(wanted: int, limit: int, n_predict:
 
 def test_the_server_s_defaults_hold_where_the_request_says_nothing() -> None:
     defaults = {"n_keep": 5, "cache_prompt": False}
-    request = completion_request(NATIVE_TABLE, {"n_keep": 7}, n_slots=4, defaults=defaults)
+    request = completion_request(COMPLETION_TABLE, {"n_keep": 7}, n_slots=4, defaults=defaults)
     assert (request.n_keep, request.cache_prompt, request.n_discard) == (7, False, 0)
     assert request.values["cache_prompt"] is False
 
@@ -84,7 +87,6 @@ def test_n_is_at_most_the_number_of_slots(name: str, value: int) -> None:
     "body",
     [
         {"json_schema": {}},
-        {"n_indent": 4},
         {"reasoning_format": "deepseek-legacy"},
     ],
 )
@@ -170,7 +172,7 @@ def test_soft_limits_of_sampling(name: str, value: float, expected: float) -> No
 
 
 def test_the_server_s_base_of_dry_takes_the_place_of_one_that_is_too_small() -> None:
-    request = completion_request(NATIVE_TABLE, {"dry_base": 0.1}, n_slots=4, defaults={"dry_base": 3.0})
+    request = completion_request(COMPLETION_TABLE, {"dry_base": 0.1}, n_slots=4, defaults={"dry_base": 3.0})
     assert request.sampling.dry_base == 3.0
 
 
@@ -200,19 +202,44 @@ def test_a_repeat_penalty_must_be_positive(value: float) -> None:
     ],
 )
 def test_chats_ask_for_probabilities_in_two_steps(body: dict[str, object], n_probs: int, n_top: int) -> None:
-    request = completion_request(CHAT_TABLE, body, n_slots=4)
-    assert (request.n_probs, request.n_top) == (n_probs, n_top)
+    probs = completion_request(CHAT_TABLE, CHAT | body, n_slots=4).probs
+    assert (probs.n_computed, probs.n_top, probs.is_shown) == (n_probs, n_top, n_probs > 0)
 
 
 def test_top_logprobs_alone_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="top_logprobs requires logprobs"):
-        completion_request(CHAT_TABLE, {"top_logprobs": 2}, n_slots=4)
+        completion_request(CHAT_TABLE, CHAT | {"top_logprobs": 2}, n_slots=4)
 
 
 def test_logprobs_is_a_number_outside_chats() -> None:
-    assert decode({"logprobs": 2}).n_probs == 2
+    assert decode({"logprobs": 2}).probs == Probabilities(2, 2, is_shown=True)
     with pytest.raises(InvalidRequest, match="'logprobs': type must be boolean"):
-        completion_request(CHAT_TABLE, {"logprobs": 2}, n_slots=4)
+        completion_request(CHAT_TABLE, CHAT | {"logprobs": 2}, n_slots=4)
+
+
+@pytest.mark.parametrize(("value", "probs"), [(0, Probabilities(1, 0, True)), (3, Probabilities(3, 3, True))])
+def test_text_completions_show_the_chosen_token_s_even_with_0(value: int, probs: Probabilities) -> None:
+    assert completion_request(TEXT_TABLE, {"prompt": "x", "logprobs": value}, n_slots=4).probs == probs
+    assert completion_request(TEXT_TABLE, {"prompt": "x", "logprobs": False}, n_slots=4).probs == Probabilities()
+
+
+def test_the_best_of_several_needs_their_probabilities() -> None:
+    request = completion_request(TEXT_TABLE, {"prompt": "x", "n": 2, "best_of": 4}, n_slots=4)
+    assert (request.n_cmpl, request.n_tries, request.probs) == (2, 4, Probabilities(1, 0))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"best_of": 5}, "Field 'best_of': Value must be between 1 <= value <= 4, but got 5"),
+        ({"best_of": 1, "n": 2}, "Field 'best_of': Value must be between 2 <= value <= 4, but got 1"),
+        ({"best_of": 2, "stream": True}, "Field 'best_of': 2 answers have to be whole to choose the best 1: no stream"),
+    ],
+)
+def test_best_of_has_limits(body: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        completion_request(TEXT_TABLE, {"prompt": "x"} | body, n_slots=4)
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
@@ -223,5 +250,5 @@ def test_usage_is_asked_for_in_stream_options(options: dict[str, object], includ
 
 
 def test_a_wrong_stream_option_is_named() -> None:
-    with pytest.raises(InvalidRequest, match=r"'stream_options\.include_usage': type must be boolean"):
+    with pytest.raises(InvalidRequest, match=r"'stream_options\.include_usage': Expected `bool"):
         decode({"stream_options": {"include_usage": "yes"}})

@@ -1,0 +1,173 @@
+"""Routes: every path of the server. The application is set up from this table, and `/openapi.json` is made from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import admin, embeddings, lora, native, openai, parameters, rerank, resume, shapes, slots
+from .route import Route, disabled, missing
+
+TWO_SHAPES = (shapes.Completion, list[shapes.Completion])
+COMPLETION_EVENTS = (shapes.CompletionChunk, shapes.Completion)
+EVENTS = "text/event-stream"
+MEDIA = "it takes a model that hears, which this server cannot load"
+ROUTER = "it belongs to a router of several models; this server serves one"
+LATER = "this server does not have it yet"
+
+
+def both(path: str) -> tuple[str, str]:
+    """A path with and without the version of OpenAI's API."""
+    return path, f"/v1{path}"
+
+
+TEXT: tuple[Route, ...] = (
+    Route(
+        "POST",
+        ("/completion", "/completions"),
+        native.completion,
+        "Text",
+        parameters.NATIVE_TABLE,
+        answers=TWO_SHAPES,
+        events=COMPLETION_EVENTS,
+    ),
+    Route(
+        "POST",
+        ("/infill",),
+        native.infill,
+        "Text",
+        parameters.INFILL_TABLE,
+        answers=TWO_SHAPES,
+        events=COMPLETION_EVENTS,
+    ),
+    Route(
+        "POST",
+        ("/v1/completions",),
+        openai.text_completion,
+        "Text",
+        parameters.TEXT_TABLE,
+        answers=(shapes.TextCompletion,),
+        events=(shapes.TextCompletionChunk,),
+    ),
+)
+
+CHAT: tuple[Route, ...] = (
+    Route(
+        "POST",
+        both("/chat/completions"),
+        openai.chat_completion,
+        "Chat",
+        parameters.CHAT_TABLE,
+        answers=(shapes.ChatCompletion,),
+        events=(shapes.ChatCompletionChunk,),
+    ),
+    Route(
+        "POST",
+        both("/chat/completions/input_tokens"),
+        openai.input_tokens,
+        "Chat",
+        parameters.CHAT_TABLE,
+        answers=(shapes.InputTokens,),
+    ),
+    Route(
+        "POST",
+        ("/v1/chat/completions/control",),
+        openai.control,
+        "Chat",
+        parameters.CONTROL_TABLE,
+        answers=(shapes.ControlResult,),
+    ),
+    Route(
+        "POST",
+        ("/apply-template",),
+        native.apply_template,
+        "Chat",
+        parameters.CHAT_TABLE,
+        answers=(shapes.RenderedPrompt,),
+    ),
+    Route("POST", both("/responses"), missing(LATER), "Chat"),
+    Route("POST", both("/responses/input_tokens"), missing(LATER), "Chat"),
+    Route("POST", ("/v1/messages",), missing(LATER), "Chat"),
+    Route("POST", ("/v1/messages/count_tokens",), missing(LATER), "Chat"),
+    Route("POST", both("/audio/transcriptions"), missing(MEDIA), "Chat"),
+)
+
+TOKENS: tuple[Route, ...] = (
+    Route("POST", ("/tokenize",), native.tokenize, "Tokens", parameters.TOKENIZE_TABLE, answers=(shapes.TokenIds,)),
+    Route("POST", ("/detokenize",), native.detokenize, "Tokens", parameters.DETOKENIZE_TABLE, answers=(shapes.Text,)),
+)
+
+VECTORS: tuple[Route, ...] = (
+    Route(
+        "POST",
+        ("/embedding", "/embeddings"),
+        embeddings.embeddings,
+        "Vectors",
+        embeddings.TABLE,
+        answers=(list[shapes.Embedding],),
+    ),
+    Route(
+        "POST",
+        ("/v1/embeddings",),
+        embeddings.openai_embeddings,
+        "Vectors",
+        embeddings.TABLE,
+        answers=(shapes.OpenAIEmbeddings, list[shapes.Embedding]),
+    ),
+    Route(
+        "POST",
+        (*both("/rerank"), *both("/reranking")),
+        rerank.rerank,
+        "Vectors",
+        rerank.TABLE,
+        answers=(shapes.JinaRanking, list[shapes.TeiRank]),
+    ),
+)
+
+SERVER: tuple[Route, ...] = (
+    Route("GET", both("/health"), admin.health, "Server", answers=(shapes.Health,)),
+    Route("GET", both("/models"), openai.models, "Server", answers=(shapes.Models,)),
+    Route("GET", ("/props",), admin.props, "Server", answers=(shapes.Props,)),
+    Route("POST", ("/props",), admin.change_props, "Server", Any, answers=(shapes.Success,)),
+    Route("GET", ("/metrics",), admin.metrics, "Server", content_type="text/plain"),
+    Route("GET", ("/slots",), slots.slots, "Server", query=slots.QUERY, answers=(list[shapes.Slot],)),
+    Route(
+        "POST",
+        ("/slots/{id_slot}",),
+        slots.slot_action,
+        "Server",
+        parameters.SLOT_FILE_TABLE,
+        query=slots.ACTION_QUERY,
+        answers=(shapes.SavedSlot, shapes.RestoredSlot, shapes.ErasedSlot),
+    ),
+    Route("GET", ("/lora-adapters",), lora.show_adapters, "Server", answers=(list[shapes.Adapter],)),
+    Route(
+        "POST",
+        ("/lora-adapters",),
+        lora.set_scales,
+        "Server",
+        list[parameters.AdapterScale],
+        answers=(shapes.Success,),
+    ),
+    Route("GET", ("/openapi.json",), admin.openapi, "Server", answers=(dict[str, Any],)),
+)
+
+STREAMS: tuple[Route, ...] = (
+    Route("GET", ("/v1/stream",), resume.resume, "Streams", query=resume.QUERY, content_type=EVENTS),
+    Route("DELETE", ("/v1/stream",), resume.stop, "Streams", query=resume.QUERY[:1], content_type=""),
+    Route("POST", ("/v1/streams/lookup",), resume.lookup, "Streams", resume.TABLE, answers=(list[resume.Found],)),
+)
+
+ELSEWHERE: tuple[Route, ...] = (
+    Route("POST", ("/models",), missing(ROUTER), "Router"),
+    Route("DELETE", ("/models",), missing(ROUTER), "Router"),
+    Route("POST", ("/models/load",), missing(ROUTER), "Router"),
+    Route("POST", ("/models/unload",), missing(ROUTER), "Router"),
+    Route("GET", ("/models/sse",), missing(ROUTER), "Router"),
+    Route("GET", ("/cors-proxy",), disabled, "Router"),
+    Route("POST", ("/cors-proxy",), disabled, "Router"),
+    Route("GET", ("/tools",), disabled, "Router"),
+    Route("POST", ("/tools",), disabled, "Router"),
+)
+"""What llama-server has, and this server does not."""
+
+ROUTES: tuple[Route, ...] = (*TEXT, *CHAT, *TOKENS, *VECTORS, *SERVER, *STREAMS, *ELSEWHERE)
