@@ -24,8 +24,7 @@ PUBLIC = frozenset({"/health", "/v1/health"})
 ASLEEP = frozenset({"/props", "/v1/streams/lookup"})
 """Of the paths that are posted to those that do not need the model."""
 
-ID = "id"
-"""Key of a request for its id."""
+ID = web.RequestKey("id", str)
 _GOOD_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 
 MAX_REASON = 300

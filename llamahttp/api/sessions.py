@@ -167,7 +167,8 @@ class Session:
 class Sessions:
     """The sessions, by who may use them and by conversation."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept_s: float = KEPT_S) -> None:
+        self._kept_s = kept_s
         self._sessions: dict[tuple[str, str], Session] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -193,7 +194,7 @@ class Sessions:
             return
         if error is not None:
             log.error("the stream of %s failed", key[1], exc_info=error)
-        asyncio.get_running_loop().call_later(KEPT_S, self._forget, key, session)
+        asyncio.get_running_loop().call_later(self._kept_s, self._forget, key, session)
         self._limit()
 
     def _forget(self, key: tuple[str, str], session: Session) -> None:

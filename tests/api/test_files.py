@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from yarl import URL
+
+from llamahttp.api.files import ASSETS, PAGE, find
+from llamahttp.config import HttpConfig
+
+from .conftest import Start
+
+KEYS = frozenset({"key"})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "index.html").write_text("<p>hello")
+    (root / "app.js").write_text("0123456789")
+    (root / "sub" / "index.html").write_text("<p>sub")
+    (tmp_path / "secret").write_text("secret")
+    (root / "link").symlink_to(tmp_path / "secret")
+    return root
+
+
+# --- the page
+
+
+@pytest.mark.parametrize("path", PAGE)
+async def test_the_page_needs_no_key_and_takes_nothing_from_elsewhere(start: Start, path: str) -> None:
+    client = await start(api_keys=KEYS)
+    async with client.get(path) as response:
+        assert response.status == 200
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert await response.read() == (ASSETS / PAGE[path]).read_bytes()
+
+
+async def test_other_files_are_not_served(start: Start) -> None:
+    client = await start()
+    for path in ("/demo.gguf", "/page.js/../demo.gguf", "/assets/demo.gguf"):
+        async with client.get(path) as response:
+            assert response.status == 404
+
+
+async def test_the_page_can_be_switched_off(start: Start) -> None:
+    client = await start(http=HttpConfig(ui=False))
+    for path in PAGE:
+        async with client.get(path) as response:
+            assert response.status == 404
+    async with client.get("/props") as response:
+        assert (await response.json())["ui"] is False
+
+
+@pytest.mark.parametrize("ui", [True, False])
+async def test_the_service_worker_of_another_page_is_replaced(start: Start, ui: bool) -> None:
+    client = await start(api_keys=KEYS, http=HttpConfig(ui=ui))
+    async with client.get("/sw.js") as response:
+        assert "javascript" in response.content_type
+        assert "unregister()" in await response.text()
+
+
+# --- a directory
+
+
+async def test_a_directory_takes_the_page_s_place(start: Start, root: Path) -> None:
+    client = await start(http=HttpConfig(static_path=root))
+    for path, content, kind in (
+        ("/", b"<p>hello", "text/html"),
+        ("/index.html", b"<p>hello", "text/html"),
+        ("/app.js", b"0123456789", "javascript"),
+        ("/sub/", b"<p>sub", "text/html"),
+    ):
+        async with client.get(path) as response:
+            assert (response.status, await response.read()) == (200, content)
+            assert kind in response.content_type
+    async with client.get("/sub", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (308, "/sub/")
+    async with client.get("/page.js") as response:
+        assert response.status == 404
+    async with client.get("/health") as response:
+        assert await response.json() == {"status": "ok"}, "routes come first"
+
+
+async def test_parts_heads_and_unchanged_files(start: Start, root: Path) -> None:
+    client = await start(http=HttpConfig(static_path=root))
+    async with client.get("/app.js", headers={"Range": "bytes=2-4"}) as response:
+        assert (response.status, await response.read()) == (206, b"234")
+        assert response.headers["Content-Range"] == "bytes 2-4/10"
+    async with client.get("/app.js", headers={"Range": "bytes=20-"}) as response:
+        assert response.status == 416
+    async with client.head("/app.js") as response:
+        assert (response.status, response.headers["Content-Length"], await response.read()) == (200, "10", b"")
+        etag = response.headers["ETag"]
+    async with client.get("/app.js", headers={"If-None-Match": etag}) as response:
+        assert response.status == 304
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secret",
+        "/%2e%2e/secret",
+        "/sub/../../secret",
+        "/..%2fsecret",
+        "/link",
+        "/.//etc/passwd",
+        "/app.js/",
+        "/a%00b",
+        f"/{'a' * 300}",
+    ],
+)
+async def test_nothing_else_is_served(start: Start, root: Path, path: str) -> None:
+    client = await start(http=HttpConfig(static_path=root))
+    async with client.get(URL(path, encoded=True)) as response:
+        assert response.status == 404, await response.text()
+        assert (await response.json())["error"]["type"] == "not_found_error"
+
+
+def test_what_a_path_means(root: Path) -> None:
+    assert find(root, "") == root / "index.html"
+    assert find(root, "sub") == root / "sub"
+    for path in ("../secret", "/../secret", "link", "sub/../../secret", "a\0", "none"):
+        assert find(root, path) is None
+
+
+async def test_a_key_protects_all_of_a_directory_but_its_index_as_with_llama_server(start: Start, root: Path) -> None:
+    client = await start(api_keys=KEYS, http=HttpConfig(static_path=root))
+    for path, status in (("/", 200), ("/index.html", 200), ("/app.js", 401), ("/sub/", 401)):
+        async with client.get(path) as response:
+            assert response.status == status
+
+
+# --- a prefix
+
+
+async def test_everything_is_behind_the_prefix(start: Start) -> None:
+    client = await start(api_keys=KEYS, http=HttpConfig(api_prefix="/llama"))
+    for path, status in (("/llama/health", 200), ("/llama/", 200), ("/llama/page.js", 200), ("/llama/v1/models", 401)):
+        async with client.get(path) as response:
+            assert response.status == status, path
+    for path in ("/health", "/v1/models", "/", "/llama/llama/health"):
+        async with client.get(path, headers={"X-Api-Key": "key"}) as response:
+            assert response.status == 404, path
+    body = {"prompt": "a", "n_predict": 1}
+    async with client.post("/llama/completion", json=body, headers={"X-Api-Key": "key"}) as response:
+        assert response.status == 200
