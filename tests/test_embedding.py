@@ -260,3 +260,27 @@ async def test_the_first_step_warms_up() -> None:
     await engine.snapshot()
     assert embedder.batches == [[1]]
     await engine.close()
+
+
+async def test_inputs_with_different_adapters_take_turns(engines: Any) -> None:
+    """Those of one kind share batches; a long input of one kind holds up another kind for no longer than itself."""
+    embedder = FakeEmbedder(n_batch=64)
+    decoder = FakeDecoder()
+    engine = engines(embedder, decoder, loras=2)
+
+    async def compute(*adapters: tuple[int, float], n_inputs: int, n_tokens: int) -> None:
+        async with engine.submit_embedding(EmbeddingTask((tokens(n_tokens),) * n_inputs, adapters)) as stream:
+            async for _ in stream:
+                pass
+
+    many = [
+        asyncio.create_task(compute((0, 1.0), n_inputs=30, n_tokens=200)),
+        asyncio.create_task(compute((0, 1.0), n_inputs=2, n_tokens=9)),
+        asyncio.create_task(compute((1, 0.5), n_inputs=3, n_tokens=9)),
+    ]
+    await many[2]
+    assert not many[0].done()
+    assert embedder.adapters[:2] == [((0, 1.0),), ((1, 0.5),)]
+    await asyncio.gather(*many)
+    await compute(n_inputs=1, n_tokens=9)
+    assert embedder.adapters[-1] == ()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..abc import BatchError, InputPart
 from ..config import Pooling
 from ..errors import EngineError, ModelError
-from . import fingerprint, library
+from . import fingerprint, library, library_log
 from .adapter import LlamaAdapters
 from .functions import CONSTANTS
 from .gguf_head import read_head
@@ -87,7 +87,8 @@ class LlamaEmbedder:
         params.embeddings = True
         params.n_outputs_max = params.n_outputs_max_per_seq = sizes.n_batch
         params.pooling_type = self._pooling_type
-        self._context.open(params, f"a context for embeddings of {self._capacity} tokens", sizes.compute)
+        with library_log.quietly():  # it warns of the pooling, and of cells for more than the model's context
+            self._context.open(params, f"a context for embeddings of {self._capacity} tokens", sizes.compute)
         self._batch = LlamaBatch(sizes.n_batch, self.n_seq_max)
         self._batch.outputs[:] = 1
 

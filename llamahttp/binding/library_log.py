@@ -30,12 +30,13 @@ LEVELS = {
 
 
 class _Line(threading.local):
-    """What a thread has said of its current line, and who is told of its errors."""
+    """What a thread has said of its current line, who is told of its errors, and whether warnings matter."""
 
     def __init__(self) -> None:
         self.level = INFO
         self.text = ""
         self.told: list[str] | None = None
+        self.is_quiet = False
 
 
 _line = _Line()
@@ -52,6 +53,8 @@ def _collect(level: int, text: bytes, _user_data: object) -> None:
     level = LEVELS.get(_line.level, logging.DEBUG)
     if _line.level == ERROR and _line.told is not None:
         _line.told.append(line)
+        level = logging.DEBUG
+    elif _line.is_quiet:
         level = logging.DEBUG
     log.log(level, "%s", line)
 
@@ -80,6 +83,17 @@ def telling_errors() -> Iterator[list[str]]:
         _line.told = outer
     for line in errors:
         log.warning("%s", line)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """What libllama says on this thread while the block runs is of interest at debug level only: nobody but us has
+    chosen what it wonders at."""
+    outer, _line.is_quiet = _line.is_quiet, True
+    try:
+        yield
+    finally:
+        _line.is_quiet = outer
 
 
 def reason(errors: list[str]) -> str:

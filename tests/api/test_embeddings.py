@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import struct
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
 from llamahttp.api import embeddings
-from llamahttp.config import Pooling
+from llamahttp.config import EngineConfig, Pooling
 from tests.fake_embedder import FakeEmbedder
 
 from .conftest import Client, Start, post, post_error
@@ -102,13 +103,15 @@ async def test_fewer_dimensions_are_normalised_again(client: Client) -> None:
         ({"input": ""}, "Input content cannot be empty"),
         ({"input": ["ab", ""]}, "Input content cannot be empty"),
         ({"input": [[]]}, "Input content cannot be empty"),
-        ({"input": 5}, "must be a string, a list of tokens"),
-        ({"input": {}}, "must be a string, a list of tokens"),
-        ({"input": [None]}, "must be a string, a list of tokens"),
+        ({"input": 5}, '"input" elements must be a string, a list of tokens'),
+        ({"content": 5}, '"content" elements must be a string, a list of tokens'),
+        ({"content": []}, '"content" must not be empty'),
+        ({"input": {}}, '"input" elements must be a string, a list of tokens'),
+        ({"input": [None]}, '"input" elements must be a string, a list of tokens'),
         ({"input": [True]}, "must be a string, a list of tokens"),
         ({"input": [1.5]}, "must be a string, a list of tokens"),
         ({"input": [[97, 257]]}, "input 0: token 1 is 257, which is not in the vocabulary of 257 tokens"),
-        ({"input": [2**40]}, "invalid tokens"),
+        ({"input": [2**40]}, "Input contains invalid tokens"),
         ({"input": ["ab", "x" * 257]}, "input 1 (257 tokens) exceeds the available context size (256 tokens)"),
         ({"input": "ab", "encoding_format": "hex"}, "'encoding_format': Value must be one of float, base64"),
         ({"input": "ab", "encoding_format": 1}, "'encoding_format': type must be string"),
@@ -122,6 +125,19 @@ async def test_fewer_dimensions_are_normalised_again(client: Client) -> None:
 async def test_what_is_wrong_is_named(client: Client, body: dict[str, Any], message: str) -> None:
     for path in ("/embeddings", "/v1/embeddings"):
         assert message in await post_error(client, path, body)
+
+
+async def test_the_servers_adapters_are_applied_at_runtime(start: Start) -> None:
+    """llama-server's do, too: they are those of its one context."""
+    embedder = FakeEmbedder()
+    client = await start(embedder=embedder, engine=EngineConfig(loras=((Path("a.gguf"), 0.5), (Path("b.gguf"), 0.0))))
+    await post(client, "/v1/embeddings", {"input": "ab"})
+    await post(client, "/lora-adapters", [{"id": 1, "scale": 2}])
+    for _ in range(2):
+        await post(client, "/v1/embeddings", {"input": "ab"})
+    await post(client, "/lora-adapters", [])
+    await post(client, "/v1/embeddings", {"input": "ab"})
+    assert embedder.adapters == [((0, 0.5),), ((1, 2.0),), ()]
 
 
 async def test_an_answer_that_would_be_too_large_is_refused(start: Start) -> None:

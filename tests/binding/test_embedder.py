@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -173,6 +174,13 @@ def test_adapters_are_applied_with_their_scales_until_others_are(llama: LlamaMod
     np.testing.assert_allclose(vectors(), plain, atol=NOISE)
     embedder.close()
     adapters.close()
+
+
+def test_it_opens_without_a_word(open_embedder: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """llama-server's log tells at each start that the model's default pooling_type is another one."""
+    caplog.set_level(logging.INFO)
+    open_embedder("llama", Pooling.MEAN, n_ctx=2048).reserve(2048)
+    assert caplog.records == []
 
 
 def test_a_control_vector_steers_embeddings_too(llama: LlamaModel, tmp_path: Path) -> None:

@@ -106,6 +106,15 @@ def test_what_is_raised_tells_the_errors_instead_of_the_log(caplog: pytest.LogCa
     assert "/ours" not in " ".join(record.message for record in caplog.records if record.levelno > logging.DEBUG)
 
 
+def test_what_is_said_quietly_is_shown_at_debug_level_only(caplog: pytest.LogCaptureFixture) -> None:
+    with library_log.quietly():
+        provoke("/ours")
+    provoke("/behind")
+    shown = " ".join(record.message for record in caplog.records if record.levelno > logging.DEBUG)
+    assert "/ours" not in shown
+    assert "/behind" in shown
+
+
 def test_an_inner_block_leaves_the_outer_one_its_errors() -> None:
     with library_log.telling_errors() as outer:
         with library_log.telling_errors() as inner:
