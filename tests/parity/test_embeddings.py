@@ -195,16 +195,17 @@ def test_errors(open_pair: Any, path: str, body: Any) -> None:
     assert post(pair.ours, path, body) == post(pair.reference, path, body)
 
 
-def test_runtime_scales_of_adapters(open_pair: Any, tmp_path: Path) -> None:
+def test_runtime_scales_of_adapters(llama_gguf: Path, tmp_path: Path) -> None:
     lora = models.write_lora(tmp_path / "lora.gguf")
-    pair = open_pair("llama", "--embeddings", "--pooling", "mean", "--lora", str(lora))
+    flags = ["-kvu", "-ub", "2048", "-b", "2048", "--embeddings", "--pooling", "mean", "--lora", str(lora)]
     found = []
-    for scale in (None, 0.5, 0.0, 1.0):
-        if scale is not None:
-            assert both(pair, "/lora-adapters", [{"id": 0, "scale": scale}]) == ({"success": True}, {"success": True})
-        [our], [their] = both(pair, "/embeddings", {"input": TEXTS[2]})
-        assert_close(our["embedding"], their["embedding"])
-        found.append(np.array(our["embedding"][0]))
+    with servers.pair(llama_gguf, tmp_path / "log", flags) as pair:
+        for scale in (None, 0.5, 0.0, 1.0):
+            if scale is not None:
+                both(pair, "/lora-adapters", [{"id": 0, "scale": scale}])
+            [our], [their] = both(pair, "/embeddings", {"input": TEXTS[2]})
+            assert_close(our["embedding"], their["embedding"])
+            found.append(np.array(our["embedding"][0]))
     np.testing.assert_allclose(found[0], found[3], atol=1e-4)
     assert min(np.abs(found[0] - other).max() for other in found[1:3]) > 0.01
 
