@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+INTEGRATION := .venv-integration
 LIB := llamahttp/_lib/current
 # Options of build_lib.sh, for example: make setup LIB_ARGS="--cuda on"
 LIB_ARGS ?=
@@ -10,7 +11,7 @@ LIB_ARGS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check reference bench clean
+.PHONY: help setup run test integration check reference bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +23,9 @@ run: setup ## serve; ARGS="-m model.gguf --port 9000" passes flags on
 
 test: setup reference ## run every test; ARGS="tests/test_flags.py -x" narrows it down
 	@$(PY) -m pytest $(ARGS)
+
+integration: setup $(INTEGRATION)/.installed ## test with LangChain, LiteLLM, locust and more, which are heavy
+	@$(INTEGRATION)/bin/python -m pytest $(or $(ARGS),tests/test_clients_frameworks.py tests/test_bench_locust.py tests/deploy)
 
 check: $(VENV)/.dev ## lint, format and types
 	$(VENV)/bin/ruff check .
@@ -35,7 +39,7 @@ bench: setup ## measure the server; ARGS="--help" shows how
 	@$(PY) -m bench.load $(ARGS)
 
 clean: ## forget the environment and the installed library; finished builds stay in their cache
-	rm -rf $(VENV) llamahttp/_lib build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEGRATION) llamahttp/_lib build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.created:
 	@PYTHON="$(PYTHON)" ./scripts/make_venv.sh $(VENV)
@@ -48,6 +52,12 @@ $(VENV)/.installed: $(VENV)/.created setup.cfg pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.installed
 	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $@
+
+$(INTEGRATION)/.installed: setup.cfg pyproject.toml | $(VENV)/.created
+	@PYTHON="$(PYTHON)" ./scripts/make_venv.sh $(INTEGRATION)
+	@echo "Installing clients and tools into $(INTEGRATION)"
+	@$(INTEGRATION)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,integration]'
 	@touch $@
 
 # What a library is built with; build_lib.sh itself knows whether a change of these needs anything to be compiled.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,10 @@ def test_it_stops_as_the_server_wants_to_be_stopped() -> None:
     assert (program["autorestart"], program["exitcodes"]) == ("unexpected", "0,2")
 
 
-@pytest.mark.skipif(shutil.which("supervisord") is None, reason="supervisor is not installed")
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+
+@pytest.mark.skipif(shutil.which("supervisord", path=PATH) is None, reason="supervisor is not installed")
 def test_supervisor_starts_and_stops_it(tmp_path: Path, free_port: int) -> None:
     program = TEXT.replace("/opt/llamahttp/bin/llamahttp", f"{sys.executable} -m llamahttp -c 1024 -np 1 -lv 1")
     program = program.replace("/var/log/llamahttp.log", f"{tmp_path}/log").replace("user=llamahttp\n", "")
@@ -41,7 +45,10 @@ def test_supervisor_starts_and_stops_it(tmp_path: Path, free_port: int) -> None:
         "[rpcinterface:supervisor]\n"
         "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n" + program
     )
-    daemon = subprocess.Popen(["supervisord", "-c", conf], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environ = os.environ | {"PATH": PATH}
+    daemon = subprocess.Popen(
+        ["supervisord", "-c", conf], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         wait_until_healthy(f"http://127.0.0.1:{free_port}/health", tmp_path / "log")
         began = time.monotonic()
@@ -56,7 +63,12 @@ def test_supervisor_starts_and_stops_it(tmp_path: Path, free_port: int) -> None:
 
 def control(conf: Path, *words: str) -> str:
     result = subprocess.run(
-        ["supervisorctl", "-c", conf, *words], capture_output=True, text=True, timeout=60, check=False
+        ["supervisorctl", "-c", conf, *words],
+        env=os.environ | {"PATH": PATH},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return result.stdout + result.stderr
 
