@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     try:
         return _run(sys.argv[1:] if argv is None else argv, environ)
     except flags.Show as show:
-        print(flags.help_text() if str(show) == "help" else _version(), end="")
+        print(_shown(str(show), environ), end="")
         return 0
     except StartupError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -48,10 +48,36 @@ def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         print(f"warning: {name} is set, but llamahttp has no such setting", file=sys.stderr)
     for note in config.notes:
         print(f"note: {note}", file=sys.stderr)
+    if config.source != type(config.source)():
+        from .download import fetched
+
+        config = fetched(config, environ)
     from .app import run  # after the flags: it brings numpy and aiohttp with it
 
     _on_signals(signal.default_int_handler)  # there are sockets to close now; once it runs, the loop takes signals
     return run(config, BEGAN)
+
+
+def _shown(what: str, environ: Mapping[str, str]) -> str:
+    """The text that a flag such as `--help` asks for. Raises StartupError."""
+    from . import flags
+
+    match what.split("-"):
+        case ["help"]:
+            return flags.help_text()
+        case ["completion", shell]:
+            return flags.completion(shell)
+        case ["cache"]:
+            from .hub import cached_models
+
+            models = list(cached_models(environ))
+            lines = [f"{i:4}. {model}\n" for i, model in enumerate(models, 1)]
+            return f"number of models in cache: {len(models)}\n{''.join(lines)}"
+        case ["devices"]:
+            from .binding import devices
+
+            return devices.listed()
+    return _version()
 
 
 def _version() -> str:

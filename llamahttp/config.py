@@ -115,7 +115,7 @@ class ModelSource:
     is_offline: bool = False
     """Take what the cache holds and ask nobody."""
     wants_mmproj: bool = True
-    """Fetch the projector for images, too, where the repository has one."""
+    """Look for a projector for images in the repository."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def greeting(started: Started) -> str:
 def _facts(started: Started) -> list[tuple[str, str]]:
     model = started.model
     desc = model.desc.replace(" ?B", "")  # libllama's word for a size that it has no name for
-    about = f"{desc}, {_count(model.n_params)} parameters, {_size(model.n_bytes)}"
+    about = f"{desc}, {_count(model.n_params)} parameters, {size(model.n_bytes)}"
     facts = [("model", f"{started.config.engine.model.name}: {about}")]
     if started.config.engine.model == DEMO_MODEL:
         facts.append(("", "the built-in demo, a toy; load your own with -m model.gguf"))
@@ -102,29 +102,34 @@ def _count(number: int) -> str:
     return str(number)
 
 
-def _size(n_bytes: int) -> str:
+def size(n_bytes: int) -> str:
+    """Bytes in the unit that suits them."""
     for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if n_bytes >= 1 << power:
             return f"{n_bytes / (1 << power):.1f} {unit}"
     return f"{n_bytes} bytes"
 
 
-async def show_progress(config: LogConfig, progress: Callable[[], float]) -> None:
-    """Show how far loading is (0 to 1), until cancelled: a bar on a terminal, else a line now and then."""
+async def show_progress(
+    config: LogConfig, progress: Callable[[], float], what: str = "loading", detail: Callable[[], str] = str
+) -> None:
+    """Show how far something is (0 to 1), and perhaps more about it, until cancelled: a bar on a terminal, else a line
+    now and then."""
     if is_terminal(sys.stdout) and not config.disable and not config.jsonl:
-        await _draw_bar(progress)
+        await _draw_bar(progress, what, detail)
     while True:
         await asyncio.sleep(SPARSE_S)
-        log.log(OUTPUT, "loading: %.0f %%", 100 * progress())
+        more = detail()
+        log.log(OUTPUT, "%s: %.0f %%%s", what, 100 * progress(), f", {more}" if more else "")
 
 
-async def _draw_bar(progress: Callable[[], float]) -> NoReturn:
+async def _draw_bar(progress: Callable[[], float], what: str, detail: Callable[[], str]) -> NoReturn:
     try:
         while True:
             done = min(max(progress(), 0.0), 1.0)
             n_full = round(done * BAR_WIDTH)
             bar = "#" * n_full + "." * (BAR_WIDTH - n_full)
-            sys.stdout.write(f"\r\x1b[Kloading [{bar}] {100 * done:3.0f} %")
+            sys.stdout.write(f"\r\x1b[K{what} [{bar}] {100 * done:3.0f} %  {detail()}".rstrip())
             sys.stdout.flush()
             await asyncio.sleep(REDRAW_S)
     finally:

@@ -5,6 +5,7 @@ each group of flags holds its rows, `table` puts them together. Imported before 
 wrong flag are answered at once.
 """
 
+from .completion import completion
 from .reading import Show, UsageError, parse, unknown_variables
 from .row import Constant, Effective, Flag, Ignored, Preset, Refused, Switch, Unused, Value
 from .showing import help_text, markdown_table
@@ -27,6 +28,7 @@ __all__ = [
     "Unused",
     "UsageError",
     "Value",
+    "completion",
     "help_text",
     "markdown_table",
     "parse",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .row import Constant, Flag, Value, refused
-from .values import model_file
+from .values import local_path
 
 
 def repository(value: str) -> str:
@@ -29,7 +29,7 @@ DOWNLOAD: tuple[Flag, ...] = (
         names=("-m", "--model"),
         target="engine.model",
         metavar="FNAME",
-        parse=model_file,
+        parse=local_path,
         env="LLAMA_ARG_MODEL",
         help="GGUF file to serve, or the first part of a split one (default: the built-in demo model)",
     ),

@@ -16,7 +16,7 @@ MEDIA: tuple[Flag, ...] = (
         off=("--no-mmproj", "--no-mmproj-auto"),
         target="source.wants_mmproj",
         env="LLAMA_ARG_MMPROJ_AUTO",
-        help="fetch the projector for images too, where the repository of -hf has one (default: {})",
+        help="say so where the repository of -hf has a projector for images, which is not understood yet (default: {})",
     ),
     ignored("--mmproj-offload", _ALONE, env="LLAMA_ARG_MMPROJ_OFFLOAD", off="--no-mmproj-offload", harmless=("on",)),
     ignored("-mmdev --mmproj-device", _ALONE, "DEVICE", env="MTMD_BACKEND_DEVICE"),

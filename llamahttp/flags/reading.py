@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..config import ServerConfig
+from ..config import DEMO_MODEL, ServerConfig
 from ..errors import StartupError
 from .row import Constant, Flag, Ignored, Preset, Refused, Switch, Unused, Value
 from .table import BY_NAME, FLAGS
-from .values import boolean, unescaped
+from .values import boolean, model_file, unescaped
 
 ADDS_UP = (
     "control_vectors",
@@ -71,14 +71,18 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig:
     """
     settings: list[Setting] = []
     given: list[Setting] = []
-    flags_given = set()
+    names: dict[Flag, str] = {}
     for flag, name, text in _read_argv(argv):
-        flags_given.add(flag)
+        names[flag] = name
         given += _setting(flag, name, text)
     for flag, name, text in _read_environ(environ):
-        if flag not in flags_given:
+        if flag not in names:
             settings += _setting(flag, name, text)
-    return _configure(settings + given)
+    config = _configure(settings + given)
+    if config.source.repo is None and config.source.url is None and config.engine.model != DEMO_MODEL:
+        name = names.get(BY_NAME["--model"], BY_NAME["--model"].env)
+        _checked(model_file, name, str(config.engine.model))
+    return config
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

@@ -20,7 +20,7 @@ def help_text() -> str:
 
 def _help_lines(flag: Flag, indent: int = 34, width: int = 110) -> list[str]:
     usage = _usage(flag)
-    text = _described(flag) + (f" (env: {flag.env})" if flag.env else "")
+    text = described(flag) + (f" (env: {flag.env})" if flag.env else "")
     lines = _wrapped(text, width - indent)
     if len(usage) + 2 > indent:
         return [usage] + [" " * indent + line for line in lines]
@@ -41,7 +41,8 @@ def _wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def _described(flag: Flag) -> str:
+def described(flag: Flag) -> str:
+    """What a flag does, in one line."""
     match flag:
         case Ignored():
             return f"no effect: {flag.why}"
@@ -63,6 +64,6 @@ def markdown_table() -> str:
     """The table of flags as the README shows it."""
     rows = ["| flag | variable | meaning |", "|---|---|---|"]
     for flag in FLAGS:
-        cells = [f"`{_usage(flag)}`", f"`{flag.env}`" if flag.env else "", _described(flag)]
+        cells = [f"`{_usage(flag)}`", f"`{flag.env}`" if flag.env else "", described(flag)]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"

@@ -138,6 +138,10 @@ def cache_ram(value: str) -> int:
         raise ValueError(f"{value!r} is not a number of MiB, nor -1 for no limit, nor 0 for off, nor auto") from None
 
 
+def local_path(value: str) -> Path:
+    return Path(value).expanduser()
+
+
 def model_file(value: str) -> Path:
     return _gguf_file(value, "model")
 
