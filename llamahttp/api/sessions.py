@@ -54,28 +54,30 @@ class Session:
         """It is open, or never will be."""
         self._heartbeat = Heartbeat(ping_interval_s, self._ping)
         self._task: asyncio.Task[None] | None = None
+        self.expiry: asyncio.TimerHandle | None = None
+        """Forgets it, once it has ended."""
 
     def start(self, produce: Produce) -> asyncio.Task[None]:
         """Begin to write, in a task of its own."""
         self._heartbeat.start()
         self._task = asyncio.create_task(self._run(produce))
+        self._task.add_done_callback(self._end)
         return self._task
 
     async def _run(self, produce: Produce) -> None:
-        try:
-            await produce(self)
-        finally:
-            self._heartbeat.stop()
-            self.completed_at = int(time.time())
-            self._begun.set()
-            self._wake_readers()
+        await produce(self)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._heartbeat.stop()
+        self.completed_at = int(time.time())
+        self._begun.set()
+        self._wake_readers()
 
     async def begun(self) -> None:
         """Return once there is a stream. Raises what ended it before."""
         await self._begun.wait()
         if not self.is_open:
             assert self._task is not None, "the session has started"
-            await asyncio.wait({self._task})
             if self._task.cancelled():
                 raise InvalidRequest("the stream was cancelled before it began")
             self._task.result()
@@ -194,12 +196,15 @@ class Sessions:
             return
         if error is not None:
             log.error("the stream of %s failed", key[1], exc_info=error)
-        asyncio.get_running_loop().call_later(self._kept_s, self._forget, key, session)
-        self._limit()
+        if self._sessions.get(key) is session:
+            session.expiry = asyncio.get_running_loop().call_later(self._kept_s, self._forget, key, session)
+            self._limit()
 
     def _forget(self, key: tuple[str, str], session: Session) -> None:
         if self._sessions.get(key) is session:
             del self._sessions[key]
+        if session.expiry is not None:
+            session.expiry.cancel()
 
     def _limit(self) -> None:
         """Drop the oldest of those that have ended, until the rest is within the limits."""
@@ -208,7 +213,7 @@ class Sessions:
         for key, session in ended:
             if n_bytes <= MAX_ENDED_BYTES and n <= MAX_ENDED:
                 return
-            del self._sessions[key]
+            self._forget(key, session)
             n_bytes, n = n_bytes - session.n_held, n - 1
 
     def find(self, owner: str, conversation_id: str) -> Session:
@@ -228,9 +233,10 @@ class Sessions:
 
     def cancel(self, owner: str, conversation_id: str) -> None:
         """End the conversation's stream and forget it, if there is one."""
-        session = self._sessions.pop((owner, conversation_id), None)
+        session = self._sessions.get((owner, conversation_id))
         if session is not None:
             session.cancel()
+            self._forget((owner, conversation_id), session)
 
     @property
     def n_running(self) -> int:
@@ -241,4 +247,5 @@ class Sessions:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._sessions.clear()
+        for key, session in list(self._sessions.items()):
+            self._forget(key, session)
