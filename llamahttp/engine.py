@@ -162,7 +162,7 @@ class Engine:
                 model.info,
                 model.vocab,
                 opened.decoder,
-                LlamaSamplerFactory(model.vocab),
+                LlamaSamplerFactory(model.vocab, looks_ahead=config.n_gpu_layers != 0 and bool(devices.gpus())),
                 n_slots=opened.n_slots,
                 embedder=opened.embedder,
                 store=opened.store,

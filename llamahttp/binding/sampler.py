@@ -282,9 +282,12 @@ class LlamaSampler:
 class LlamaSamplerFactory:
     """Makes samplers over one vocabulary and samples for all slots of a step. Engine thread only."""
 
-    def __init__(self, vocab: LlamaVocab, n_workers: int | None = None) -> None:
+    def __init__(self, vocab: LlamaVocab, n_workers: int | None = None, *, looks_ahead: bool = False) -> None:
+        """`looks_ahead`: masks that will be wanted are computed while libllama computes; only where that is not done on
+        the same cores, whose barriers would wait for them."""
         self.n_vocab = vocab.n_tokens
         self._vocab = vocab
+        self._looks_ahead = looks_ahead
         self._always_banned = {token: -math.inf for token in vocab.suppressed}
         self._eog_banned = {token: -math.inf for token in sorted(vocab.eog)}
         self._all_tokens = np.arange(self.n_vocab, dtype=np.int32)
@@ -378,7 +381,8 @@ class LlamaSamplerFactory:
         for sampler, token in zip(samplers, tokens, strict=True):
             if token != NO_TOKEN:
                 sampler.accept(token)
-                sampler.look_ahead(self._pool)
+                if self._looks_ahead:
+                    sampler.look_ahead(self._pool)
         return tokens
 
     def _sample_rest(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32], tokens: list[int]) -> None:

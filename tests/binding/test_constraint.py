@@ -139,7 +139,8 @@ def test_so_it_is_where_hardly_anything_is_forbidden(
         assert tokens == [chain.sample_allowed(row, constraint.allowed) for row in logits]
 
 
-def test_after_a_rejection_the_next_mask_is_computed_before_it_is_asked_for(factory: LlamaSamplerFactory) -> None:
+def test_after_a_rejection_the_next_mask_is_computed_before_it_is_asked_for() -> None:
+    factory = LlamaSamplerFactory(SomeVocab, n_workers=2, looks_ahead=True)  # type: ignore[arg-type]
     logits = logits_of(4)
     constraint = FakeConstraint(only(5))
     sampler = factory.open(DEFAULT, NO_PROMPT, constraint)
@@ -151,6 +152,7 @@ def test_after_a_rejection_the_next_mask_is_computed_before_it_is_asked_for(fact
     assert factory.sample([sampler], logits[3:]) == [5]
     assert len(constraint.mask_threads) == 3, "nothing was rejected any more"
     sampler.close()
+    factory.close()
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:
