@@ -342,3 +342,9 @@ class ServerConfig:
     """Bytes of a request body that are read before it is refused."""
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What the start says about flags that have no effect."""
+
+    @property
+    def template_variables(self) -> dict[str, Any]:
+        """What the chat template gets of every request."""
+        variables = {"preserve_reasoning": self.preserve_reasoning, **dict(self.template_kwargs)}
+        return {name: value for name, value in variables.items() if value is not None}

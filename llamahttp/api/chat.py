@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..config import ServerConfig
 from ..errors import InvalidRequest, NotSupported
 from .reasoning import CLOSE, open_thought
 from .turns import turn_offsets
 
 if TYPE_CHECKING:
     from ..chat_template import ChatTemplate
+
+DEFAULT_CONFIG = ServerConfig()
 
 MEDIA = {"image_url": "image", "input_audio": "audio", "input_video": "video", "video_url": "video"}
 
@@ -32,7 +35,12 @@ class ChatPrompt:
 
 
 def chat_prompt(
-    body: Mapping[str, Any], values: Mapping[str, Any], template: ChatTemplate, *, finds_turns: bool = False
+    body: Mapping[str, Any],
+    values: Mapping[str, Any],
+    template: ChatTemplate,
+    config: ServerConfig = DEFAULT_CONFIG,
+    *,
+    finds_turns: bool = False,
 ) -> ChatPrompt:
     """Check a chat and render it: `body` holds its messages, `values` is what `CHAT_TABLE` makes of the rest.
 
@@ -43,9 +51,9 @@ def chat_prompt(
     messages = read_messages(body)
     tools = read_tools(values["tools"])
     check_tool_choice(values["tool_choice"])
-    last = messages.pop() if read_continuation(values, messages) else None
+    last = messages.pop() if read_continuation(values, messages, config.prefill_assistant) else None
     adds_prompt = last is not None or values["add_generation_prompt"] is not False
-    kwargs = template_kwargs(values)
+    kwargs = config.template_variables | template_kwargs(values)
 
     def render(messages: Sequence[dict[str, Any]], *, adds_prompt: bool = False) -> str:
         return template.render(messages, tools=tools, add_generation_prompt=adds_prompt, kwargs=kwargs)
@@ -53,6 +61,8 @@ def chat_prompt(
     text = render(messages, adds_prompt=adds_prompt)
     if last is not None:
         prompt = continued(text, last)
+    elif config.skip_chat_parsing:
+        prompt = ChatPrompt(text)
     else:
         prompt = ChatPrompt(text, thought=open_thought(text), can_think=CLOSE in template.source)
     return replace(prompt, turns=turn_offsets(text, messages, render)) if finds_turns else prompt
@@ -143,8 +153,9 @@ def check_format(response_format: dict[str, Any]) -> None:
         raise InvalidRequest(f'response_format type must be one of "text" or "json_object", but got: {kind}')
 
 
-def read_continuation(values: Mapping[str, Any], messages: list[dict[str, Any]]) -> bool:
-    """Whether the answer continues the last message: when asked for, and always when it is the assistant's."""
+def read_continuation(values: Mapping[str, Any], messages: list[dict[str, Any]], prefills: bool = True) -> bool:
+    """Whether the answer continues the last message: when asked for, and if it `prefills` always when it is the
+    assistant's."""
     asked = values["continue_final_message"]
     if asked not in (None, False, True, "content", "reasoning_content"):
         raise InvalidRequest(f"Invalid continue_final_message: {asked}")
@@ -153,7 +164,7 @@ def read_continuation(values: Mapping[str, Any], messages: list[dict[str, Any]])
     if asked and values["add_generation_prompt"] is not False:
         raise InvalidRequest("Cannot set both add_generation_prompt and continue_final_message to true.")
     roles = [message["role"] for message in messages[-2:]]
-    if roles[-1] != "assistant":
+    if roles[-1] != "assistant" or not (asked or prefills):
         return False
     if not asked and roles == ["assistant", "assistant"]:
         raise InvalidRequest("Cannot have 2 or more assistant messages at the end of the list.")

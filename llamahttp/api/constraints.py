@@ -44,7 +44,9 @@ async def read_rules(
     """The rules of a request's `values`. Raises InvalidRequest for a grammar or a trigger that cannot be used."""
     vocab = engine.vocab
     preserved = await _preserved(engine, values["preserved_tokens"])
-    pieces = PreservedPieces(vocab.pieces, vocab.special_pieces, preserved) if preserved else vocab.pieces
+    pieces = vocab.special_pieces if config.special else vocab.pieces
+    if preserved:
+        pieces = PreservedPieces(pieces, vocab.special_pieces, preserved)
     triggers = await _triggers(engine, values["grammar_triggers"], preserved)
     is_lazy = values["grammar_lazy"]
     if is_lazy and not triggers:
