@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..queue import ResultStream
-from ..task import Finished, StopReason, Timings, TokenProbs, Tokens
+from ..task import Finished, PromptProgress, StopReason, Timings, TokenProbs, Tokens
 from ..text import TextAssembler
 from .indent import IndentRule
 from .schema import CompletionRequest
@@ -55,6 +55,7 @@ class Answer:
         self._indent = IndentRule(request.n_indent) if request.n_indent else None
         self._end: int | None = None
         self._is_stopped = request.n_predict == 0
+        self._has_progress = False
 
     def take(self, tokens: Tokens) -> str:
         """Text that may go out now, perhaps none. Ends the task when a stop string or the time limit is hit."""
@@ -74,6 +75,13 @@ class Answer:
         if self._unsent_prefix:
             text, self._unsent_prefix = self._unsent_prefix + text, ""
         return text
+
+    def take_progress(self, progress: PromptProgress) -> Sequence[PromptProgress]:
+        """What to tell of it: as in llama-server the first report says how much there was to begin with."""
+        if self._has_progress:
+            return (progress,)
+        self._has_progress = True
+        return PromptProgress(progress.n_prompt, progress.n_cached, progress.n_cached, 0.0), progress
 
     def finish(self, finished: Finished) -> str:
         """The rest of the text, when the task has ended."""

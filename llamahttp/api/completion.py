@@ -257,7 +257,7 @@ def encode_result(
         data = dialect.chunk(answer, rest) if has_news else b""
         opening = b"" if answer.has_begun else dialect.opening(answer)
         return opening + data + dialect.ending(answer)
-    return dialect.progress(answer, result) if shows_progress else b""
+    return b"".join(dialect.progress(answer, each) for each in answer.take_progress(result)) if shows_progress else b""
 
 
 async def merge(answers: Sequence[Answer]) -> AsyncGenerator[Event, None]:

@@ -48,6 +48,13 @@ def prompt_progress(progress: PromptProgress) -> dict[str, int]:
     }
 
 
+def timings_so_far(progress: PromptProgress) -> dict[str, object]:
+    """The `timings` object before the first token."""
+    n_computed = progress.n_done - progress.n_cached
+    cost = Timings(progress.n_cached, n_computed, progress.ms if n_computed else 0.0, 0, 0.0)
+    return timings(cost)
+
+
 def usage(answers: Iterable[Answer]) -> dict[str, object]:
     """Tokens of all `answers` together; a prompt with several answers counts once."""
     n_predicted = 0
@@ -66,17 +73,19 @@ def usage(answers: Iterable[Answer]) -> dict[str, object]:
 
 
 def generation_settings(
-    values: Mapping[str, Any], sampling: SamplingParams, *, brief: bool = False
+    values: Mapping[str, Any], sampling: SamplingParams, *, brief: bool = False, eog: Iterable[int] = ()
 ) -> dict[str, object]:
-    """Every parameter as it was used. `brief` leaves out the long ones, as `/props` and `/slots` do."""
+    """Every parameter as it was used. `brief` leaves out the long ones, as `/props` and `/slots` do; `eog` are the
+    tokens that `ignore_eos` forbids."""
     settings: dict[str, object] = {"seed": sampling.seed}
     settings.update((name, values[name]) for name in _SETTINGS)
     settings["max_tokens"] = values["n_predict"]
     if not brief:
         settings["dry_sequence_breakers"] = values["dry_sequence_breakers"]
         settings["stop"] = values["stop"]
+        biases = [*sampling.logit_bias, *((token, -math.inf) for token in sorted(eog) if sampling.ignore_eos)]
         settings["logit_bias"] = [
-            {"bias": bias if math.isfinite(bias) else None, "token": token} for token, bias in sampling.logit_bias
+            {"bias": bias if math.isfinite(bias) else None, "token": token} for token, bias in biases
         ]
         settings.update((name, values[name]) for name in _CONSTRAINTS)
     return settings | {

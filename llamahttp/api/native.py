@@ -66,6 +66,7 @@ class NativeDialect:
         return b"," + encode(extras)[1:-1] if extras else b""
 
     def progress(self, answer: Answer, progress: PromptProgress) -> bytes:
+        extras = {"timings": fragments.timings_so_far(progress)} if self._request.timings_per_token else {}
         return event(
             {
                 "index": answer.index,
@@ -75,6 +76,7 @@ class NativeDialect:
                 "id_slot": -1,
                 "tokens_predicted": 0,
                 "tokens_evaluated": answer.n_prompt,
+                **extras,
                 "prompt_progress": fragments.prompt_progress(progress),
             }
         )
@@ -103,7 +105,9 @@ class NativeDialect:
             "model": self._model,
             "tokens_predicted": answer.n_predicted,
             "tokens_evaluated": answer.n_prompt,
-            "generation_settings": fragments.generation_settings(request.values, answer.stream.task.sampling),
+            "generation_settings": fragments.generation_settings(
+                request.values, answer.stream.task.sampling, eog=self._engine.vocab.eog
+            ),
             "prompt": self._engine.detokenize(self._prompts[answer.id_prompt].tokens),
             "has_new_line": "\n" in answer.text,
             "truncated": answer.is_truncated,
@@ -213,4 +217,10 @@ async def apply_template(http: web.Request) -> web.Response:
     """The prompt that a chat becomes; nothing is generated."""
     state = http.app[STATE]
     body = await read_object(http, state.config.max_body)
-    return json_response({"prompt": chat_prompt(body, CHAT_TABLE.decode(body), state.require_template()).text})
+    return json_response(
+        {
+            "prompt": chat_prompt(
+                body, CHAT_TABLE.decode(body, state.defaults), state.require_template(), state.config
+            ).text
+        }
+    )

@@ -73,6 +73,11 @@ class OpenAIDialect:
             return {}
         return {"timings": fragments.timings(answer.timings)}
 
+    def report(self, progress: PromptProgress) -> dict[str, object]:
+        """What a chunk tells of a prompt that is being computed."""
+        timings = {"timings": fragments.timings_so_far(progress)} if self._request.timings_per_token else {}
+        return {**timings, "prompt_progress": fragments.prompt_progress(progress)}
+
     def totals(self, answers: Sequence[Answer]) -> dict[str, object]:
         """What whole answers and last chunks say about all of them."""
         return {"usage": fragments.usage(answers)}
@@ -134,8 +139,7 @@ class TextDialect(OpenAIDialect):
 
     def progress(self, answer: Answer, progress: PromptProgress) -> bytes:
         choice = {"text": "", "index": answer.index, "logprobs": None, "finish_reason": None}
-        report = {"prompt_progress": fragments.prompt_progress(progress)}
-        return event({"choices": [choice]} | self.envelope() | report)
+        return event({"choices": [choice]} | self.envelope() | self.report(progress))
 
     def chunk(self, answer: Answer, text: str) -> bytes:
         if not self._has_extras:
@@ -211,8 +215,7 @@ class ChatDialect(OpenAIDialect):
         return self._event(answer.index, {"role": "assistant", "content": None})
 
     def progress(self, answer: Answer, progress: PromptProgress) -> bytes:
-        report = {"prompt_progress": fragments.prompt_progress(progress)}
-        return self._event(answer.index, {"role": "assistant", "content": None}, more=report)
+        return self._event(answer.index, {"role": "assistant", "content": None}, more=self.report(progress))
 
     def chunk(self, answer: Answer, text: str) -> bytes:
         splitter = self._splitters.get(answer.index)
@@ -294,7 +297,7 @@ async def chat_completion(http: web.Request) -> web.StreamResponse:
     engine = state.require_engine()
     body = await read_object(http, state.config.max_body)
     request = state.decode(CHAT_TABLE, body)
-    chat = chat_prompt(body, request.values, state.require_template(), finds_turns=engine.wants_turns)
+    chat = chat_prompt(body, request.values, state.require_template(), state.config, finds_turns=engine.wants_turns)
     tokens = await tokenize_prompt(engine, chat.text)
     turns = token_positions(chat.turns, chat.text, tokens, engine.vocab)
     prompt = Prompt(tokens, answer_prefix(request, chat), turns)
@@ -314,7 +317,8 @@ async def input_tokens(http: web.Request) -> web.Response:
     state = http.app[STATE]
     engine = state.require_engine()
     body = await read_object(http, state.config.max_body)
-    tokens = await tokenize_prompt(engine, chat_prompt(body, CHAT_TABLE.decode(body), state.require_template()).text)
+    chat = chat_prompt(body, CHAT_TABLE.decode(body, state.defaults), state.require_template(), state.config)
+    tokens = await tokenize_prompt(engine, chat.text)
     return json_response({"object": "response.input_tokens", "input_tokens": len(tokens)})
 
 
@@ -376,7 +380,7 @@ def openai_model(state: ServerState) -> dict[str, object]:
     return {
         "id": name,
         "aliases": [name],
-        "tags": [],
+        "tags": list(state.config.tags),
         "object": "model",
         "created": state.created,
         "owned_by": "llamacpp",

@@ -83,6 +83,7 @@ class ServerState:
     def fall_asleep(self, last: EngineSnapshot) -> None:
         """From now on requests have to `wake` the model."""
         self.last_snapshot = last
+        self.metrics.retire(last, self.require_engine().meter)
         self.awake.clear()
 
     def wake_up(self, engine: Engine) -> None:
@@ -118,6 +119,8 @@ class ServerState:
                 "reasoning_budget_tokens": config.reasoning_budget,
                 "reasoning_budget_message": config.reasoning_budget_message,
                 "sse_ping_interval": config.http.sse_ping_interval,
+                "reasoning_format": config.reasoning_format,
+                "stop": config.stop,
             }
         )
 

@@ -1,0 +1,275 @@
+"""Every route beside llama-server: the same status, the same members, of the same types.
+
+`ON_PURPOSE` names what differs, and why.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from llamahttp.config import DEMO_MODEL
+
+from . import servers
+
+TEXT: dict[str, Any] = {"prompt": "The quick brown", "temperature": 0, "n_predict": 4, "ignore_eos": True}
+THINK = {"chat_template_kwargs": {"enable_thinking": False}}
+"""Said outright: where a request says nothing, llama-server defines it as true and ours leaves it to the template."""
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "max_tokens": 4, **THINK}
+LOGPROBS = {"logprobs": True, "top_logprobs": 2}
+GAP = {"input_prefix": "def add(a, b):\n    ", "input_suffix": "\n", "temperature": 0, "n_predict": 4}
+
+Request = tuple[str, str, Any]
+
+SAME: list[Request] = [
+    # what is generated
+    *(("POST", path, TEXT) for path in ("/completion", "/completions", "/v1/completions")),
+    ("POST", "/completion", TEXT | {"n_probs": 2, "return_tokens": True}),
+    ("POST", "/completion", TEXT | {"n_probs": 2, "post_sampling_probs": True}),
+    ("POST", "/completion", TEXT | {"prompt": ["a", "b"]}),
+    ("POST", "/completion", TEXT | {"prompt": [1, 2, "c"]}),
+    ("POST", "/completion", TEXT | {"prompt": {"prompt_string": "a"}}),
+    ("POST", "/completion", TEXT | {"prompt": [[1, 2], "c", {"prompt_string": "a"}]}),
+    ("POST", "/completion", TEXT | {"n_cmpl": 2}),
+    ("POST", "/completion", TEXT | {"response_fields": ["content", "timings/predicted_n", "nope"]}),
+    ("POST", "/completion", TEXT | {"stop": ["e"], "n_predict": 40}),
+    ("POST", "/completion", TEXT | {"t_max_predict_ms": 1, "logit_bias": [["x", 1], [5, False]]}),
+    ("POST", "/completion", TEXT | {"logit_bias": {"5": -1, "x": 1}, "samplers": "kt", "grammar": 'root ::= "a"+'}),
+    ("POST", "/v1/completions", TEXT | {"n": 2}),
+    ("POST", "/v1/completions", TEXT | {"prompt": ["a", "b"], "n": 2}),
+    *(("POST", path, CHAT) for path in ("/chat/completions", "/v1/chat/completions")),
+    ("POST", "/v1/chat/completions", CHAT | {"chat_template_kwargs": {"enable_thinking": True}}),
+    ("POST", "/v1/chat/completions", CHAT | LOGPROBS),
+    ("POST", "/v1/chat/completions", CHAT | LOGPROBS | {"n": 2}),
+    ("POST", "/v1/chat/completions", CHAT | {"n": 2}),
+    ("POST", "/v1/chat/completions", CHAT | LOGPROBS | {"post_sampling_probs": True}),
+    ("POST", "/infill", GAP),
+    ("POST", "/infill", GAP | {"prompt": "return", "input_extra": [{"text": "x = 1\n", "filename": "a.py"}]}),
+    # tokens
+    ("POST", "/tokenize", {"content": "Hello <|im_start|>"}),
+    ("POST", "/tokenize", {"content": "Hello <|im_start|>", "parse_special": False, "add_special": True}),
+    ("POST", "/tokenize", {"content": ["Hello", 5, " you"]}),
+    ("POST", "/tokenize", {"content": "h\u00e9 \U0001f600", "with_pieces": True}),
+    ("POST", "/tokenize", {}),
+    ("POST", "/detokenize", {"tokens": [5, 6, 700]}),
+    ("POST", "/detokenize", {}),
+    ("POST", "/apply-template", CHAT),
+    *(("POST", f"{v}/chat/completions/input_tokens", CHAT) for v in ("", "/v1")),
+    # the server
+    *(("GET", path, None) for path in ("/health", "/v1/health", "/models", "/v1/models", "/props")),
+    ("GET", "/lora-adapters", None),
+    ("POST", "/lora-adapters", []),
+    ("POST", "/props", {}),
+    ("POST", "/slots/0?action=save", {"filename": "slot.bin"}),
+    ("POST", "/slots/0?action=restore", {"filename": "slot.bin"}),
+    ("POST", "/slots/0?action=erase", {}),
+    ("POST", "/v1/chat/completions/control", {"id": "x", "action": "reasoning_end"}),
+    ("GET", "/cors-proxy", None),
+    ("POST", "/cors-proxy", {}),
+    ("GET", "/tools", None),
+    ("POST", "/tools", {}),
+    # refusals
+    ("GET", "/nope", None),
+    ("POST", "/completion", {}),
+    ("POST", "/completion", {"prompt": 5}),
+    ("POST", "/completion", {"prompt": [{}]}),
+    ("POST", "/completion", TEXT | {"n_predict": -2}),
+    ("POST", "/completion", TEXT | {"n_predict": "x"}),
+    ("POST", "/completion", TEXT | {"n_cmpl": 99}),
+    ("POST", "/completion", TEXT | {"repeat_last_n": -1}),
+    ("POST", "/completion", TEXT | {"grammar": 'root ::= "a'}),
+    ("POST", "/completion", TEXT | {"prompt": "x " * 5000}),
+    ("POST", "/completion", TEXT | {"dry_sequence_breakers": []}),
+    ("POST", "/completion", TEXT | {"lora": {}}),
+    ("POST", "/v1/chat/completions", {"messages": "x"}),
+    ("POST", "/v1/chat/completions", CHAT | {"top_logprobs": 2}),
+    ("POST", "/v1/chat/completions", {"messages": [{"role": "user"}]}),
+    ("POST", "/lora-adapters", {}),
+    ("POST", "/slots/0?action=dance", {}),
+    ("POST", "/slots/x?action=erase", {}),
+    ("POST", "/slots/0?action=save", {"filename": "../x"}),
+    ("POST", "/v1/chat/completions/control", {"action": "reasoning_end"}),
+    ("POST", "/embedding", {"input": "x"}),
+    ("POST", "/v1/embeddings", {"input": "x"}),
+    *(
+        ("POST", f"{v}/{name}", {"query": "x", "documents": ["y"]})
+        for v in ("", "/v1")
+        for name in ("rerank", "reranking")
+    ),
+    ("POST", "/v1/audio/transcriptions", {}),
+    ("POST", "/audio/transcriptions", {}),
+]
+
+EXTRA = {
+    "timings.cache": "where cached tokens came from",
+    "timings.cache.disk": "",
+    "timings.cache.miss": "",
+    "timings.cache.ram": "",
+    "timings.cache.resident": "",
+    "state": "what a slot does, in a word",
+}
+"""Members that ours has beside llama-server's, by the end of their path, and why."""
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Pair]:
+    if not DEMO_MODEL.exists():
+        pytest.skip("there is no demo model")
+    folder = tmp_path_factory.mktemp("routes")
+    flags = ["--slots", "--metrics", "--props", "--slot-save-path", f"{folder}/"]
+    with servers.pair(DEMO_MODEL, folder / "log", flags) as pair:
+        yield pair
+
+
+def ask(url: str, method: str, path: str, body: Any) -> tuple[int, str, bytes]:
+    """Status, content type and body of an answer."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return response.status, response.headers["Content-Type"], response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Content-Type"], error.read()
+
+
+def members(value: Any, path: str = "") -> set[str]:
+    """Every member of a JSON value with the type of its value; entries of a list count together."""
+    match value:
+        case dict():
+            inner = set().union(*(members(each, f"{path}.{key}") for key, each in value.items()))
+            return inner | {f"{path}: object"}
+        case list():
+            return set().union(*(members(each, f"{path}[]") for each in value), {f"{path}: array"})
+        case bool():
+            return {f"{path}: boolean"}
+        case int() | float():
+            return {f"{path}: number"}
+        case None:
+            return {f"{path}: null"}
+        case _:
+            return {f"{path}: string"}
+
+
+def is_extra(member: str) -> bool:
+    path = member.partition(":")[0]
+    return any(path.endswith(f".{name}") for name in EXTRA)
+
+
+def show(request: Request) -> str:
+    method, path, body = request
+    return f"{method} {path} {json.dumps(body)[:60]}"
+
+
+@pytest.mark.parametrize("request_", SAME, ids=show)
+def test_answers(both: servers.Pair, request_: Request) -> None:
+    method, path, body = request_
+    status, content_type, ours = ask(both.ours, method, path, body)
+    if isinstance(body, dict) and "filename" in body:
+        body = body | {"filename": f"{body['filename']}.reference"}  # both have one directory
+    status_reference, content_type_reference, reference = ask(both.reference, method, path, body)
+    assert status == status_reference, (ours, reference)
+    assert content_type.split(";")[0] == content_type_reference.split(";")[0]
+    our, their = members(json.loads(ours)), members(json.loads(reference))
+    assert {member for member in our if not is_extra(member)} == their
+    assert len(ours) > 0
+
+
+@pytest.mark.parametrize("path", ["/slots", "/slots?fail_on_no_slot=1", "/slots?model=any"])
+def test_slots(both: servers.Pair, path: str) -> None:
+    """An idle slot of llama-server goes on telling of its last task; ours tells of a task while it runs."""
+    (status, _, ours), (status_reference, _, reference) = (
+        ask(both.ours, "GET", path, None),
+        ask(both.reference, "GET", path, None),
+    )
+    assert status == status_reference == 200
+    for our, their in zip(json.loads(ours), json.loads(reference), strict=True):
+        assert our.keys() - {"state"} == their.keys() & {"id", "n_ctx", "speculative", "is_processing"}
+        assert (our["id"], our["n_ctx"]) == (their["id"], their["n_ctx"])
+
+
+STREAMED: list[tuple[str, dict[str, Any]]] = [
+    ("/completion", TEXT),
+    ("/completion", TEXT | {"n_probs": 2, "timings_per_token": True}),
+    ("/completion", TEXT | {"return_progress": True, "cache_prompt": False}),
+    ("/v1/completions", TEXT),
+    ("/v1/completions", TEXT | {"stream_options": {"include_usage": True}}),
+    ("/v1/completions", TEXT | {"return_progress": True, "timings_per_token": True, "cache_prompt": False}),
+    ("/v1/chat/completions", CHAT),
+    ("/v1/chat/completions", CHAT | LOGPROBS | {"timings_per_token": True}),
+    ("/v1/chat/completions", CHAT | {"return_progress": True, "cache_prompt": False}),
+    ("/v1/chat/completions", CHAT | {"stream_options": {"include_usage": True}}),
+    ("/infill", GAP),
+]
+
+
+def events(data: bytes) -> list[set[str]]:
+    """The kinds of events of a stream in the order of their first, `[DONE]` among them."""
+    payloads = [line.removeprefix("data: ") for line in data.decode().split("\n") if line.startswith("data: ")]
+    return [{"[DONE]"} if payload == "[DONE]" else members(json.loads(payload)) for payload in payloads]
+
+
+def is_report(kind: set[str]) -> bool:
+    return ".prompt_progress: object" in kind
+
+
+@pytest.mark.parametrize(("path", "body"), STREAMED, ids=repr)
+def test_streams(both: servers.Pair, path: str, body: dict[str, Any]) -> None:
+    status, content_type, ours = ask(both.ours, "POST", path, body | {"stream": True})
+    status_reference, content_type_reference, reference = ask(both.reference, "POST", path, body | {"stream": True})
+    assert (status, content_type) == (status_reference, content_type_reference)
+    kinds = [{member for member in kind if not is_extra(member)} for kind in events(ours)]
+    # llama-server's reports of progress name a token 0 that nobody has generated
+    reference_kinds = [kind - {".tokens[]: number"} if is_report(kind) else kind for kind in events(reference)]
+    assert [kind for kind in reference_kinds if kind not in kinds] == []
+    assert [kind for kind in kinds if kind not in reference_kinds] == []
+    assert (kinds[0], kinds[-1]) == (reference_kinds[0], reference_kinds[-1])
+
+
+# --- on purpose not the same
+
+DIFFERENT: list[tuple[Request, int, int]] = [
+    (("POST", "/v1/completions", TEXT | {"logprobs": 2}), 200, 200),
+    (("POST", "/v1/completions", TEXT | {"best_of": 99}), 400, 200),
+    (("POST", "/v1/completions", TEXT | {"echo": True, "logprobs": 1}), 400, 200),
+    (("POST", "/completion", TEXT | {"prompt": ""}), 400, 200),
+    (("POST", "/completion", TEXT | {"id_slot": 99}), 400, 200),
+    (("POST", "/completion", TEXT | {"samplers": ["nope"]}), 400, 200),
+    (("POST", "/infill", {}), 400, 500),
+    (("POST", "/infill", []), 400, 500),
+    (("GET", "/completion", None), 405, 404),
+    (("POST", "/v1/models", {}), 405, 404),
+    (("POST", "/models/load", {}), 501, 404),
+    (("POST", "/v1/messages", CHAT), 501, 200),
+]
+"""Status of ours and of llama-server: what it ignores or takes for its own failure is refused by name here."""
+
+
+@pytest.mark.parametrize(("request_", "ours", "reference"), DIFFERENT, ids=repr)
+def test_what_differs_on_purpose(both: servers.Pair, request_: Request, ours: int, reference: int) -> None:
+    assert (ask(both.ours, *request_)[0], ask(both.reference, *request_)[0]) == (ours, reference)
+
+
+def test_malformed_json(both: servers.Pair) -> None:
+    """llama-server answers 500."""
+    statuses = []
+    for url in (both.ours, both.reference):
+        request = urllib.request.Request(f"{url}/completion", b"{", {"Content-Type": "application/json"})
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=60)
+        statuses.append(caught.value.code)
+        caught.value.close()
+    assert statuses == [400, 500]
+
+
+def test_usage_counts_every_answer(both: servers.Pair) -> None:
+    """llama-server counts the first one's tokens only."""
+    answers = [
+        json.loads(ask(url, "POST", "/v1/completions", TEXT | {"n": 2})[2]) for url in (both.ours, both.reference)
+    ]
+    assert [answer["usage"]["completion_tokens"] for answer in answers] == [8, 4]
