@@ -7,6 +7,7 @@ found once, with probes.
 
 from __future__ import annotations
 
+import functools
 import json
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -99,13 +100,39 @@ class ChatTemplate:
         Raises InvalidRequest with the template's own message if it refuses the conversation, and for whatever
         goes wrong in it or exceeds the sandbox's bounds.
         """
-        messages = self._adapted(messages)
-        prompt = self._render(messages, tools, add_generation_prompt, _variables(kwargs))
-        if self._strip_bos:
-            prompt = prompt.removeprefix(self.bos)
+        prompt = self._render(self._adapted(messages), tools, add_generation_prompt, _variables(kwargs))
         if self._strip_eos:
             prompt = prompt.removesuffix(self.eos)
-        return prompt
+        return self._without_bos(prompt)
+
+    def render_continued(
+        self,
+        messages: Sequence[Message],
+        field: str = "content",
+        *,
+        tools: Sequence[dict[str, Any]] | None = None,
+        kwargs: Mapping[str, Any] = {},
+    ) -> str | None:
+        """The prompt for `messages` up to where `field` of the last one ends, as transformers' continue_final_message.
+
+        `field` is "content" or "reasoning_content", which is text or ends with a part that is text. None if the
+        template leaves a part of it out. Raises InvalidRequest like `render`.
+        """
+        messages = self._adapted(messages)
+        last = messages[-1]
+        text = _last_text(last.get(field))
+        for name in {"thinking", "reasoning", field} if field == "reasoning_content" else {field}:
+            if name in last:
+                last[name] = _marked(last[name])
+        prompt = self._render(messages, tools, False, _variables(kwargs))
+        before, mark, after = prompt.rpartition(_MARK)
+        if not mark or text.strip() not in prompt:
+            return None
+        # a template that trims the text has taken the space away that follows the mark
+        return self._without_bos(before if after.startswith(" ") else before.rstrip())
+
+    def _without_bos(self, prompt: str) -> str:
+        return prompt.removeprefix(self.bos) if self._strip_bos else prompt
 
     def _render(
         self,
@@ -122,11 +149,10 @@ class ChatTemplate:
             "messages": messages,
             "bos_token": self.bos,
             "eos_token": self.eos,
+            "add_generation_prompt": add_generation_prompt,
         }
         if tools:
             inputs["tools"] = list(tools)
-        if add_generation_prompt:
-            inputs["add_generation_prompt"] = True
         try:
             prompt = self._sandbox.render(self._template, inputs)
             # JSON within JSON, as the arguments of tool calls are, can hold halves of characters
@@ -146,7 +172,7 @@ class ChatTemplate:
         knows_developer = "<|channel|>" in self.source  # gpt-oss
         adapted = []
         for message in messages:
-            message = {key: value for key, value in message.items() if value is not None}
+            message = _with_thinking({key: value for key, value in message.items() if value is not None})
             if message.get("role") == "developer" and not knows_developer:
                 message["role"] = "system"
             message["content"] = self._content(message.get("content", ""))
@@ -162,7 +188,7 @@ class ChatTemplate:
         if isinstance(content, str) and not self.caps.string_content:
             return [{"type": "text", "text": content}]
         if isinstance(content, list):
-            return list(content) if self.caps.typed_content else "\n".join(map(_part_text, content))
+            return list(content) if self.caps.typed_content else message_text({"content": content})
         return content
 
     def _calls(self, calls: Any) -> Any:
@@ -177,6 +203,30 @@ class ChatTemplate:
             return str(error)
         lineno = _line(error)
         return f"{self.name}{f', line {lineno}' if lineno else ''}: {error or type(error).__name__}"
+
+
+_MARK = "\ufdd0CONTINUED\ufdd1"
+"""Stands behind what is continued; of code points that are never used for text."""
+
+
+def message_text(message: Message, field: str = "content") -> str:
+    """A field of a message as one text; parts stand on lines of their own. Raises InvalidRequest for other parts."""
+    value = message.get(field)
+    if isinstance(value, list):
+        return functools.reduce(_on_new_line, map(_part_text, value), "")
+    return value or ""
+
+
+def _last_text(value: Any) -> str:
+    if isinstance(value, list):
+        return _part_text(value[-1]) if value else ""
+    return value or ""
+
+
+def _marked(value: Any) -> Any:
+    """A field of a message with the mark behind its text."""
+    text = f"{_last_text(value)}{_MARK} "
+    return [*value[:-1], {"type": "text", "text": text}] if isinstance(value, list) else text
 
 
 class _Refusal(TemplateError):
@@ -210,6 +260,17 @@ def _variables(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(kwargs.get("reasoning_effort"), str):
         variables["reasoning_strength"] = kwargs["reasoning_effort"]
     return variables | dict(kwargs)
+
+
+def _with_thinking(message: Message) -> Message:
+    """`message`, its thoughts under both names that templates have for them, as transformers gives them."""
+    names = ("reasoning_content", "thinking", "reasoning")
+    thought = next((message[name] for name in names if name in message), None)
+    return message if thought is None else {"thinking": thought, **message, "reasoning_content": thought}
+
+
+def _on_new_line(text: str, more: str) -> str:
+    return f"{text}\n{more}" if text else more
 
 
 def _part_text(part: Any) -> str:
@@ -286,6 +347,7 @@ def _find_caps(attempt: Callable[..., str]) -> TemplateCaps:
     wanted: object = arguments if object_arguments else json.dumps(arguments)
     two = called("probe_call", "probe_other", arguments=wanted)
     history = [user, message("assistant", "PROBE", reasoning_content="PROBE_REASON"), user]
+    efforts = {attempt([user], enable_thinking=True, reasoning_effort=effort) for effort in _EFFORTS}
     return TemplateCaps(
         string_content=string_content,
         typed_content=typed_content,
@@ -294,8 +356,8 @@ def _find_caps(attempt: Callable[..., str]) -> TemplateCaps:
         tool_calls="probe_call" in called("probe_call", arguments=wanted),
         parallel_tool_calls="probe_call" in two and "probe_other" in two,
         object_arguments=object_arguments,
-        preserve_reasoning="PROBE_REASON" in attempt(history, preserve_reasoning=True),
-        reasoning_effort=len({attempt([user], reasoning_effort=effort) for effort in _EFFORTS}) > 1,
+        preserve_reasoning="PROBE_REASON" in attempt(history, enable_thinking=True, preserve_reasoning=True),
+        reasoning_effort=len(efforts) > 1,
     )
 
 

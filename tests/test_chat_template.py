@@ -92,9 +92,27 @@ def test_headers_with_tools_as_indented_json() -> None:
 
 
 def test_without_tools_the_variable_is_undefined() -> None:
-    template = ChatTemplate("{{ tools is defined }}{{ add_generation_prompt is defined }}")
-    assert template.render(USER, tools=[], add_generation_prompt=False) == "FalseFalse"
-    assert template.render(USER, tools=[WEATHER]) == "TrueTrue"
+    template = ChatTemplate("{{ tools is defined }}")
+    assert template.render(USER, tools=[]) == "False"
+    assert template.render(USER, tools=[WEATHER]) == "True"
+
+
+def test_differs_from_llama_server_a_prompt_that_is_not_wanted_is_false() -> None:
+    """llama-server leaves add_generation_prompt undefined, so that templates which then add the prompt always do."""
+    template = ChatTemplate("{{ add_generation_prompt is defined }}{{ add_generation_prompt }}")
+    assert template.render(USER, add_generation_prompt=False) == "TrueFalse"
+
+
+def test_differs_from_transformers_the_date_is_given() -> None:
+    """Templates have a fixed date of their own for those who give none."""
+    template = ChatTemplate("{{ date_string | default('26 Jul 2024') }}", clock=lambda: datetime(2031, 2, 3))
+    assert template.render(USER) == "03 Feb 2031"
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "thinking", "reasoning"])
+def test_thoughts_have_the_names_that_templates_read(name: str) -> None:
+    template = ChatTemplate("{% for m in messages %}{{ m.thinking }}|{{ m.reasoning_content }}{% endfor %}")
+    assert template.render([{"role": "assistant", "content": "a", name: "hm"}]) == "hm|hm"
 
 
 @pytest.mark.parametrize(
@@ -267,6 +285,45 @@ def test_capabilities_of_reasoning() -> None:
     )
     caps = ChatTemplate(source).caps
     assert caps.preserve_reasoning and caps.reasoning_effort
+
+
+# continued messages
+
+ANSWER = "<{{ m.role }}>{% if m.thinking %}[{{ m.thinking }}]{% endif %}{{ m.content CONTENT }}</>"
+
+
+def continued(shown: str = "", field: str = "content", **message: Any) -> str | None:
+    source = "{{ bos_token }}{% for m in messages %}" + ANSWER.replace("CONTENT", shown) + "{% endfor %}"
+    template = ChatTemplate(source, bos="<s>", strip_bos=True)
+    return template.render_continued([*USER, {"role": "assistant", "content": "", **message}], field)
+
+
+@pytest.mark.parametrize("content", ["Well ", "", " \n", "</>", "Hi"])
+def test_the_prompt_ends_where_the_continued_message_does(content: str) -> None:
+    assert continued(content=content) == f"<user>Hi</><assistant>{content}"
+
+
+def test_what_the_template_trims_stays_trimmed() -> None:
+    assert continued("| trim", content=" Well ") == "<user>Hi</><assistant>Well"
+
+
+def test_thoughts_are_continued() -> None:
+    assert continued(field="reasoning_content", reasoning_content="Hm ") == "<user>Hi</><assistant>[Hm "
+    assert continued(reasoning_content="Hm", content="So") == "<user>Hi</><assistant>[Hm]So"
+
+
+def test_parts_are_continued_where_the_last_one_ends() -> None:
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    assert continued(content=parts) == "<user>Hi</><assistant>one\ntwo"
+    template = ChatTemplate(EITHER)
+    assert template.render_continued([{"role": "assistant", "content": parts}]) == "(one)(two"
+    assert template.render_continued([{"role": "assistant", "content": []}]) == "("
+
+
+def test_what_the_template_leaves_out_cannot_be_continued() -> None:
+    assert continued("| length", content="Well") is None
+    assert continued("| truncate(3, true, '')", content="Well, well") is None
+    assert continued(field="reasoning_content", content="Well") is None
 
 
 # errors

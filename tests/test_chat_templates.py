@@ -1,0 +1,138 @@
+"""All chat templates of llama.cpp's source: what we make of them is what transformers makes of them.
+
+`scripts/write_template_hashes.py` has written what that is. The templates are read where building libllama unpacks
+them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamahttp.chat_template import ChatTemplate
+from llamahttp.errors import InvalidRequest
+
+from . import template_cases as cases
+
+HASHES: dict[str, Any] = json.loads(cases.HASHES.read_text(encoding="utf-8"))
+TEMPLATES: dict[str, Any] = HASHES["templates"]
+
+NO_TOOLS = "without tools, transformers gives None, and the template iterates over it"
+UNSAFE = "the template changes a list, which transformers' sandbox does not let it do"
+LAZY = "the template gives a filter what it can read only once"
+
+MILDER = {
+    "CohereForAI-c4ai-command-r-plus-tool_use.jinja": NO_TOOLS,
+    "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use.jinja": NO_TOOLS,
+    "NousResearch-Hermes-3-Llama-3.1-8B-tool_use.jinja": NO_TOOLS,
+    "Kimi-K2-Instruct.jinja": UNSAFE,
+    "Kimi-K2-Thinking.jinja": UNSAFE,
+    "llama-cpp-deepseek-r1.jinja": LAZY,
+    "fireworks-ai-llama-3-firefunction-v2.jinja": "the template adds a variable that nobody defines to text",
+    "google-gemma-2-2b-it.jinja": "the template refuses system messages, which are merged into the user's",
+}
+"""Templates that fail in transformers, at least for some conversations, and why they do not here."""
+
+ESCAPED = {"meetkai-functionary-medium-v3.1.jinja"}
+"""Templates for which transformers escapes JSON as if for HTML, since they mark a part of a sum as safe."""
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    folder = cases.folder()
+    if folder is None:
+        pytest.skip("the source of llama.cpp is not unpacked in the cache: make setup")
+    return folder
+
+
+def names() -> Iterator[str]:
+    yield from TEMPLATES
+
+
+@pytest.fixture(scope="module", params=names())
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def template(folder: Path, name: str) -> ChatTemplate:
+    source = cases.read(folder / name)
+    if cases.digest(source) != TEMPLATES[name]["source"]:
+        pytest.skip("another version of the template: scripts/write_template_hashes.py writes its hashes")
+    return ChatTemplate(source, bos=cases.BOS, eos=cases.EOS, clock=lambda: cases.NOW)
+
+
+def outcome(template: ChatTemplate, case: cases.Case) -> str:
+    """What comes of a case, written as the file of hashes has it."""
+    try:
+        if case.continued:
+            text = template.render_continued(case.messages, case.continued, tools=case.tools, kwargs=case.kwargs)
+        else:
+            text = template.render(
+                case.messages,
+                tools=case.tools,
+                add_generation_prompt=case.add_generation_prompt,
+                kwargs=case.kwargs,
+            )
+    except InvalidRequest as error:
+        return "!" + cases.digest(str(error))
+    return "?" if text is None else cases.digest(text)
+
+
+def test_no_template_is_missing(folder: Path) -> None:
+    assert {path.name for path in folder.glob("*.jinja")} == set(TEMPLATES)
+    assert len(TEMPLATES) == 70
+
+
+def test_each_template_has_each_case() -> None:
+    for row in TEMPLATES.values():
+        assert row["cases"].keys() == cases.CASES.keys()
+
+
+def test_prompts_are_those_of_transformers(template: ChatTemplate, name: str) -> None:
+    different = []
+    for key, case in cases.CASES.items():
+        expected, found = TEMPLATES[name]["cases"][key], outcome(template, case)
+        if found != expected and not is_known(name, key, expected, found):
+            different.append(key)
+    assert not different
+
+
+def is_known(name: str, key: str, expected: str, found: str) -> bool:
+    """Whether there is a reason to differ from transformers."""
+    if expected.startswith(("!", "?")):
+        # where both refuse, each may have words of its own; null content is left out there, and empty text here
+        return name in MILDER or key == "called-null" or (expected == "?" and found.startswith("!"))
+    return name in ESCAPED and bool(cases.CASES[key].tools)
+
+
+@pytest.mark.parametrize("name", sorted(MILDER))
+def test_what_fails_in_transformers_is_rendered(folder: Path, name: str) -> None:
+    template = ChatTemplate(cases.read(folder / name), bos=cases.BOS, eos=cases.EOS, clock=lambda: cases.NOW)
+    expected = TEMPLATES[name]["cases"]
+    failing = [key for key in cases.CASES if expected[key].startswith(("!", "?"))]
+    assert any(not outcome(template, cases.CASES[key]).startswith(("!", "?")) for key in failing)
+
+
+@pytest.mark.parametrize("name", sorted(ESCAPED))
+def test_json_is_not_escaped_for_html(folder: Path, name: str) -> None:
+    template = ChatTemplate(cases.read(folder / name), bos=cases.BOS, eos=cases.EOS, clock=lambda: cases.NOW)
+    case = cases.CASES["tools"]
+    text = template.render(case.messages, tools=case.tools)
+    assert '<now> & \\"there\\"' in text and "&#34;" not in text
+
+
+def test_capabilities_are_found_quickly(folder: Path) -> None:
+    """A start has one template: a tenth of a second for the slowest of them on an idle machine, here with room."""
+    slowest = 0.0
+    for name in TEMPLATES:
+        source = cases.read(folder / name)
+        began = time.thread_time()
+        ChatTemplate(source)
+        slowest = max(slowest, time.thread_time() - began)
+    assert slowest < 0.5
