@@ -61,6 +61,10 @@ MAX_FAILED_STEPS = 3
 """Unexpected exceptions in a row after which the engine gives up and says so."""
 
 
+MERGE_S = 0.002
+"""While steps are shorter than this, the tokens of several go to their readers together: each wake-up of the event loop
+takes a core from libllama's threads, which stalls a small model's step for longer than it takes."""
+
 STORE_S = 5.0
 """Seconds that the end may take to hand the disk tier what is in memory."""
 
@@ -75,6 +79,7 @@ class ContextConfig:
     context_shift: bool = False
     checkpoint_min_step: int = 8192
     has_adapters: bool = False
+    backend_sampling: bool = False
 
 
 class ServerContext:
@@ -112,6 +117,7 @@ class ServerContext:
         self._suspects = Suspects()
         self._inbox: deque[Message] = deque()
         self._deliveries: list[Delivery] = []
+        self._delivered = 0.0
         self._placement = Placement(decoder, cache, self._slots, config.checkpoint_min_step)
         self._actions = SlotActions(queue, cache, self._slots)
         self._rows = BatchWriter(decoder.batch, self._slots)
@@ -184,9 +190,11 @@ class ServerContext:
         self._receive()
         self._place_waiting()
         generating, parts = self._plan()
+        if parts:
+            self._deliver()  # what waited: such a step may be long
         if (generating or parts) and self._decode(generating, parts):
             self._apply(generating, parts)
-        self._deliver()
+        self._deliver(may_wait=bool(generating))
         self._embed(is_alone=not generating)
         self._cache.store_some(n_generating=len(generating), n_prompts=len(parts))
 
@@ -391,6 +399,8 @@ class ServerContext:
     def _decode(self, generating: Sequence[Slot], parts: Sequence[PromptPart]) -> bool:
         """Compute the step. False if it could not be; then the slots concerned have been dealt with."""
         n_rows = self._rows.fill(generating, parts)
+        if self._config.backend_sampling:
+            self._set_samplers()
         began = time.perf_counter()
         try:
             self._decoder.decode(n_rows)
@@ -402,6 +412,17 @@ class ServerContext:
         self._meter.step(ms / 1e3, n_rows)
         self._count(n_steps=1, n_rows=n_rows, decode_ms=ms, n_busy_slots=len(generating) + len(parts))
         return True
+
+    def _set_samplers(self) -> None:
+        """Let the device sample for all who run and allow it. What is the same as before costs nothing there."""
+        placed = ((slot.sequence, slot.sampler) for slot in self._running.values() if not slot.task.n_probs)
+        self._decoder.set_samplers(
+            {
+                sequence.id: sampler.for_device
+                for sequence, sampler in placed
+                if sequence is not None and sampler is not None and sampler.for_device is not None
+            }
+        )
 
     def _survive(self, error: BatchError, in_batch: Sequence[Slot]) -> None:
         """After a failed decode: make room if that is what is missing, else find the one request to blame."""
@@ -477,7 +498,9 @@ class ServerContext:
     def _sample(self, slots: Sequence[Slot]) -> None:
         logits = self._decoder.logits(len(slots))
         samplers = [slot.sampler for slot in slots if slot.sampler is not None]
-        tokens = self._samplers.sample(samplers, logits)
+        ids = [slot.sequence.id for slot in slots if slot.sequence is not None]
+        given = self._decoder.sampled(ids) if self._config.backend_sampling else ()
+        tokens = self._samplers.sample(samplers, logits, given)
         now = time.perf_counter()
         self._meter.tokens(now, [slot.clock.last_token for slot in slots])
         for row, (slot, token) in enumerate(zip(slots, tokens, strict=True)):
@@ -578,10 +601,17 @@ class ServerContext:
         if sequence is not None:
             self._cache.give_back(sequence, n_shared)
 
-    def _deliver(self) -> None:
-        if self._deliveries:
-            deliveries, self._deliveries = self._deliveries, []
-            self._queue.deliver(deliveries)
+    def _deliver(self, *, may_wait: bool = False) -> None:
+        """Give readers what there is. Tokens that `may_wait` for those of the next step do so for MERGE_S at most."""
+        if not self._deliveries:
+            return
+        now = time.perf_counter()
+        is_early = may_wait and now < self._delivered + MERGE_S
+        if is_early and all(type(result) is Tokens for _, result in self._deliveries):
+            return
+        self._delivered = now
+        deliveries, self._deliveries = self._deliveries, []
+        self._queue.deliver(deliveries)
 
     # --- how it is
 

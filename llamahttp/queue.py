@@ -177,6 +177,11 @@ class Stream(Generic[TaskT, ResultT]):
             self._expiry.cancel()
             self._expiry = None
 
+    @property
+    def has_more(self) -> bool:
+        """The next result is there already."""
+        return bool(self._results)
+
     def __aiter__(self: StreamT) -> StreamT:
         return self
 
@@ -388,7 +393,7 @@ class TaskQueue:
         return streams
 
     def deliver(self, deliveries: list[Delivery]) -> None:
-        """Hand the results of one step to their readers, in one wake-up of the loop."""
+        """Hand results to their readers, in one wake-up of the loop."""
         self._call_loop(_push_all, deliveries)
 
     def answer(self, ask: Ask | EndReasoning, result: object) -> None:

@@ -225,19 +225,24 @@ async def send_events(sink: Sink, request: CompletionRequest, answers: Sequence[
     """Stream the answers. An error before the first result is raised, a later one becomes the last event."""
     for answer in answers:
         dialect.begin(answer)
+    unsent = b""
     try:
         async with aclosing(merge(answers)) as events:
             async for answer, result in events:
                 if not sink.is_open:
                     await sink.open()
-                sink.write(encode_result(dialect, answer, result, request.return_progress))
+                unsent += encode_result(dialect, answer, result, request.return_progress)
+                if answer.stream.has_more:
+                    continue  # one write for what came at once: writing takes longer than encoding
+                sink.write(unsent)
+                unsent = b""
                 if sink.is_congested:
                     await sink.drain()
-        sink.write(dialect.done(answers))
+        sink.write(unsent + dialect.done(answers))
     except LlamaHTTPError as error:
         if not sink.is_open:
             raise
-        sink.write(error_event(error))
+        sink.write(unsent + error_event(error))
 
 
 def encode_result(
