@@ -22,6 +22,14 @@ class Distribution(NamedTuple):
     counts: tuple[int, ...] = (0,)
     sum: float = 0.0
 
+    def plus(self, other: Distribution) -> Distribution:
+        """Both together; of histograms with the same bounds, or of an empty one."""
+        if not self.bounds or not other.bounds:
+            return self if self.bounds else other
+        assert self.bounds == other.bounds
+        counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
+        return Distribution(self.bounds, counts, self.sum + other.sum)
+
     def cumulative(self) -> list[tuple[str, int]]:
         """Pairs (upper bound, values up to it), the last one for +Inf, as Prometheus shows them."""
         pairs, n = [], 0

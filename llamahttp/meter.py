@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from .errors import (
     BodyTooLarge,
     ContextExceeded,
+    Disabled,
     EngineError,
     Forbidden,
     InvalidRequest,
@@ -26,7 +27,7 @@ from .errors import (
     Unauthorized,
     Unavailable,
 )
-from .histogram import Histogram
+from .histogram import Distribution, Histogram
 from .task import CompletionTask, Embedded, EmbeddingTask, Failure, Finished, Result, StopReason, Timings, Tokens
 
 GAP_S = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10)
@@ -42,6 +43,7 @@ REASONS: dict[type[LlamaHTTPError], str] = {
     BodyTooLarge: "body_too_large",
     Unauthorized: "unauthorized",
     Forbidden: "forbidden",
+    Disabled: "disabled",
     RequestTimeout: "request_timeout",
     NotFound: "not_found",
     MethodNotAllowed: "method_not_allowed",
@@ -96,6 +98,14 @@ class RequestMeter:
         self.finished = Counter({reason.value: 0 for reason in StopReason})
         self.failed = Counter({REASONS[kind]: 0 for kind in (EngineError, QueueTimeout, Unavailable)})
         self.aborted = Counter({"queued": 0, "running": 0})
+
+    def distributions(self) -> dict[str, Distribution]:
+        """Copies of all histograms, by their names here."""
+        return {name: value.copy() for name, value in vars(self).items() if isinstance(value, Histogram)}
+
+    def counters(self) -> dict[str, Counter[str]]:
+        """All counters, by their names here."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Counter)}
 
     def watch(self, task: CompletionTask | EmbeddingTask) -> Watch:
         """A task has been accepted."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -18,7 +20,10 @@ from .task import EngineSnapshot, EngineStats, Miss, SlotState
 
 
 class ServerMetrics(Collector):
-    """Renders what was counted; keeps the engine's last snapshot, since two of the gauges are averages since then."""
+    """Renders what was counted. Engines come and go, as a model sleeps and wakes; their counts go on.
+
+    Keeps the engine's last snapshot, since two of the gauges are averages since then.
+    """
 
     def __init__(self) -> None:
         # one of its own: the global one belongs to the process, which may serve more than one model
@@ -29,20 +34,34 @@ class ServerMetrics(Collector):
         self._snapshot = EngineSnapshot(slots=(), n_waiting=0)
         self._before = EngineStats()
         self._taken = time.monotonic()
+        self._past = EngineStats()
+        self._past_requests = Requests.of(RequestMeter())
         self._requests = RequestMeter()
         self._labels: Mapping[str, str] = {}
 
-    def introduce(self, requests: RequestMeter, labels: Mapping[str, str]) -> None:
-        """Show these requests from now on, and `labels` as what is served."""
-        self._requests, self._labels = requests, labels
+    def introduce(self, requests: RequestMeter) -> None:
+        """Show the requests of this engine from now on, beside those of engines before it."""
+        self._requests = requests
 
     def update(self, snapshot: EngineSnapshot) -> None:
         """Show this state of the engine from now on."""
-        self._before, self._snapshot = self._snapshot.stats, snapshot
+        self._before = self._snapshot.stats
+        self._snapshot = replace(snapshot, stats=together(self._past, snapshot.stats))
         self._taken = time.monotonic()
 
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The text and its content type: OpenMetrics where the `Accept` header asks for it, else Prometheus' own."""
+    def retire(self, last: EngineSnapshot, requests: RequestMeter) -> None:
+        """An engine ends like this; the next one's counts are added to its own."""
+        self.update(last)
+        self._past = self._snapshot.stats
+        self._past_requests = self._past_requests.plus(requests)
+        self._requests = RequestMeter()
+
+    def render(self, accept: str = "", labels: Mapping[str, str] | None = None) -> tuple[bytes, str]:
+        """The text and its content type: OpenMetrics where the `Accept` header asks for it, else Prometheus' own.
+
+        `labels` tell what is served.
+        """
+        self._labels = labels or {}
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
@@ -54,12 +73,56 @@ class ServerMetrics(Collector):
         yield from own_counters(stats)
         yield from own_gauges(self._snapshot)
         yield from step_histograms(stats)
-        yield from request_families(self._requests)
+        yield from request_families(self._past_requests.plus(self._requests))
         yield from http_families(self.http)
         yield Gauge("llamahttp:snapshot_age_seconds", "Age of what the engine told", time.monotonic() - self._taken)
         served = Gauge("llamahttp:model_info", "What is served", labels=list(self._labels))
         served.add_metric(list(self._labels.values()), 1)
         yield served
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What the meters of several engines have counted together, by the names that `RequestMeter` has for it."""
+
+    distributions: Mapping[str, Distribution]
+    counters: Mapping[str, Mapping[str, int]]
+
+    @classmethod
+    def of(cls, meter: RequestMeter) -> Requests:
+        return cls(meter.distributions(), meter.counters())
+
+    def plus(self, meter: RequestMeter) -> Requests:
+        return Requests(
+            {name: self.distributions[name].plus(value) for name, value in meter.distributions().items()},
+            {name: merged(self.counters[name], value) for name, value in meter.counters().items()},
+        )
+
+
+Key = TypeVar("Key")
+
+
+def merged(one: Mapping[Key, int], other: Mapping[Key, int]) -> dict[Key, int]:
+    """The sums for all keys; a Counter's own sum would leave out zeros."""
+    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
+
+
+GAUGES = {"n_cells", "n_cells_used", "n_sequences", "ram_bytes", "disk_bytes"}
+"""What is so now; the rest of EngineStats has been counted."""
+
+
+def together(past: EngineStats, now: EngineStats) -> EngineStats:
+    """The counts of engines that have ended and of the one there is; what holds only now is the latter's."""
+    added: dict[str, Any] = {}
+    for item in fields(EngineStats):
+        a, b = getattr(past, item.name), getattr(now, item.name)
+        if item.name == "n_tokens_max":
+            added[item.name] = max(a, b)
+        elif item.name == "misses":
+            added[item.name] = tuple(merged(dict(a), dict(b)).items())
+        elif item.name not in GAUGES:
+            added[item.name] = a.plus(b) if isinstance(a, Distribution) else a + b
+    return replace(now, **added)
 
 
 def reference_counters(stats: EngineStats) -> Iterator[Metric]:
@@ -141,23 +204,24 @@ def step_histograms(stats: EngineStats) -> Iterator[Metric]:
     yield _histogram("inter_token_seconds", "Time between two tokens of one answer", stats.token_gaps)
 
 
-def request_families(requests: RequestMeter) -> Iterator[Metric]:
+def request_families(requests: Requests) -> Iterator[Metric]:
     """Of tasks: a request for two answers is two of them."""
-    for name, help, histogram in (
-        ("queue_seconds", "Time that a request waited for a slot", requests.queued),
-        ("time_to_first_token_seconds", "Time from a request's arrival to its first token", requests.first_token),
-        ("request_seconds", "Time from a request's arrival to its end", requests.seconds),
-        ("embedding_seconds", "The same for embeddings and scores", requests.embedding_seconds),
-        ("prompt_tokens", "Tokens of a prompt, cached ones too", requests.n_prompt),
-        ("output_tokens", "Tokens of an answer", requests.n_predicted),
+    for key, name, help in (
+        ("queued", "queue_seconds", "Time that a request waited for a slot"),
+        ("first_token", "time_to_first_token_seconds", "Time from a request's arrival to its first token"),
+        ("seconds", "request_seconds", "Time from a request's arrival to its end"),
+        ("embedding_seconds", "embedding_seconds", "The same for embeddings and scores"),
+        ("n_prompt", "prompt_tokens", "Tokens of a prompt, cached ones too"),
+        ("n_predicted", "output_tokens", "Tokens of an answer"),
     ):
-        yield _histogram(name, help, histogram.copy())
-    for name, help, label, values in (
-        ("finished", "Requests that came to their end, by what ended them", "reason", requests.finished),
-        ("failed", "Requests that were taken and ended with an error, by its kind", "reason", requests.failed),
-        ("aborted", "Requests that their client left, by what they did", "phase", requests.aborted),
+        yield _histogram(name, help, requests.distributions[key])
+    for key, help, label in (
+        ("finished", "Requests that came to their end, by what ended them", "reason"),
+        ("failed", "Requests that were taken and ended with an error, by its kind", "reason"),
+        ("aborted", "Requests that their client left, by what they did", "phase"),
     ):
-        yield _by_label(Counter(f"llamahttp:requests_{name}_total", help, labels=[label]), values)
+        family = Counter(f"llamahttp:requests_{key}_total", help, labels=[label])
+        yield _by_label(family, requests.counters[key])
 
 
 def http_families(http: HttpMeter) -> Iterator[Metric]:

@@ -22,6 +22,12 @@ def test_values_that_come_several_times_are_counted_so() -> None:
     assert histogram.copy() == Distribution((1, 2), (1, 4, 0), 6.5)
 
 
+def test_two_together() -> None:
+    one, other = Distribution((1, 2), (1, 4, 0), 6.5), Distribution((1, 2), (0, 1, 2), 9.0)
+    assert one.plus(other) == Distribution((1, 2), (1, 5, 2), 15.5)
+    assert one.plus(Distribution()) == Distribution().plus(one) == one
+
+
 def test_a_copy_does_not_change() -> None:
     histogram = Histogram((1,))
     before = histogram.copy()

@@ -118,7 +118,7 @@ def test_what_the_engine_told() -> None:
 
 def test_what_became_of_requests() -> None:
     metrics, requests = ServerMetrics(), RequestMeter()
-    metrics.introduce(requests, {"model": 'a "model"\n', "version": "1", "llama_cpp": "b1"})
+    metrics.introduce(requests)
     requests.watch(CompletionTask(np.arange(100, dtype=np.int32))).leave(is_queued=True)
     requests.failed["engine"] += 2
     metrics.http.responses["/slots/{id_slot}", "POST", "200"] += 3
@@ -138,7 +138,6 @@ def test_what_became_of_requests() -> None:
         "requests_refused_total invalid": 0,
         "http_requests_total POST /slots/{id_slot} 200": 3,
         "http_requests_open": 1,
-        'model_info b1 a "model"\n 1': 1,
     }
     assert {name: values[f"llamahttp:{name}"] for name in expected} == expected
 
@@ -182,6 +181,36 @@ def test_openmetrics_for_those_who_ask_for_it() -> None:
 
 def test_the_process_is_measured_too() -> None:
     assert shown()["process_resident_memory_bytes"] > 1e6
+
+
+def test_what_is_served() -> None:
+    labels = {"model": 'a "model"\n', "version": "1", "llama_cpp": "b1"}
+    assert samples(ServerMetrics().render("", labels)[0])['llamahttp:model_info b1 a "model"\n 1'] == 1
+
+
+def test_counts_go_on_when_a_model_was_asleep() -> None:
+    metrics, first, second = ServerMetrics(), RequestMeter(), RequestMeter()
+    for requests in (first, second):
+        requests.finished["eos"] += 1
+        requests.seconds.observe(0.3)
+    metrics.introduce(first)
+    before = shown(metrics=metrics)
+    metrics.retire(SNAPSHOT, first)
+    asleep = samples(metrics.render()[0])
+    metrics.introduce(second)
+    after = shown(metrics=metrics)
+    for name, n in {
+        "llamahttp:requests_finished_total eos": 1,
+        "llamahttp:requests_finished_total limit": 0,
+        "llamahttp:request_seconds_bucket 0.5": 1,
+        "llamahttp:step_seconds_bucket 0.1": 39,
+        "llamahttp:cache_misses_total new": 4,
+        "llamacpp:tokens_predicted_total": 100,
+        "llamacpp:n_decode_total": 40,
+    }.items():
+        assert (before[name], asleep[name], after[name]) == (n, n, 2 * n), name
+    for name in ("llamahttp:kv_cells used", "llamahttp:cache_bytes ram", "llamacpp:n_tokens_max"):
+        assert before[name] == asleep[name] == after[name], name
 
 
 def test_two_servers_in_one_process_do_not_meet() -> None:

@@ -84,13 +84,12 @@ async def metrics(http: web.Request) -> web.Response:
     if not state.config.metrics:
         raise NotSupported("This server does not support metrics endpoint. Start it with `--metrics`")
     engine = state.require_engine()
-    with contextlib.suppress(asyncio.TimeoutError):  # a long step: then the last snapshot is shown, and its age
-        state.metrics.update(await asyncio.wait_for(state.snapshot(), SNAPSHOT_S))
-    state.metrics.introduce(
-        engine.meter,
-        {"model": state.model_name, "version": __version__, "llama_cpp": engine.library_version},
-    )
-    body, content_type = state.metrics.render(http.headers.get("Accept", ""))
+    if not state.is_sleeping:
+        state.metrics.introduce(engine.meter)
+        with contextlib.suppress(asyncio.TimeoutError):  # a long step: then the last snapshot is shown, and its age
+            state.metrics.update(await asyncio.wait_for(engine.snapshot(), SNAPSHOT_S))
+    labels = {"model": state.model_name, "version": __version__, "llama_cpp": engine.library_version}
+    body, content_type = state.metrics.render(http.headers.get("Accept", ""), labels)
     return web.Response(
         body=body, headers={"Content-Type": content_type, "Process-Start-Time-Unix": str(state.created)}
     )

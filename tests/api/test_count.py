@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack
 from prometheus_client.parser import text_string_to_metric_families
 
 from llamahttp.api import admin
-from tests.fakes import FakeDecoder
+from llamahttp.api.state import STATE
+from tests.fakes import FakeDecoder, fake_engine
 
 from .conftest import Client, Start, get, post
 
@@ -134,3 +135,19 @@ async def test_counters_never_go_back(start: Start) -> None:
             if "_total" in name or "_bucket" in name or name.endswith(("_count", "_sum")):
                 assert values[name] >= value, name
         before = values
+
+
+async def test_counters_go_on_when_the_model_was_asleep(start: Start) -> None:
+    client = await start(metrics=True)
+    assert client.app is not None
+    state = client.app[STATE]
+    await post(client, "/completion", {"prompt": "abc", "n_predict": 3})
+    engine = state.require_engine()
+    state.fall_asleep(await engine.snapshot())
+    await engine.close()
+    asleep = await scrape(client)
+    state.wake_up(fake_engine())
+    await post(client, "/completion", {"prompt": "abc", "n_predict": 3})
+    values = await scrape(client)
+    for name in ("llamacpp:tokens_predicted_total", "requests_finished_total limit", "request_seconds_count"):
+        assert values[name] == 2 * asleep[name] > 0, name
