@@ -14,8 +14,6 @@ from llamahttp.config import DEMO_MODEL, EngineConfig, Pooling, ServerConfig
 from llamahttp.errors import StartupError
 from llamahttp.flags import FLAGS, Effective, Preset, Show, UsageError, parse
 
-README = Path(__file__).parent.parent / "README.md"
-
 
 def read(line: str = "", **environ: str) -> ServerConfig:
     return parse(line.split(), environ)
@@ -470,11 +468,6 @@ def test_variables_without_a_meaning_are_found() -> None:
         "HOME": "/",
     }
     assert flags.unknown_variables(environ) == ["LLAMA_ARG_FLESH_ATTN"]
-
-
-def test_the_readme_shows_the_table() -> None:
-    shown = re.search(r"<!-- flags -->\n(.*?)<!-- /flags -->", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert shown and shown[1] == flags.markdown_table(), "run scripts/write_flag_table.py"
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -77,7 +77,8 @@ class LlamaContext:
             self._handle = self._lib.llama_init_from_model(self._model.handle, params)
             if not self._handle:
                 reason = "; ".join(errors) or "libllama gives no reason"
-                raise ModelError(f"cannot make {what}: {reason}; try a smaller --ctx-size")
+                hint = "; try a smaller --ctx-size" if "alloc" in reason or not errors else ""
+                raise ModelError(f"cannot make {what}: {reason}{hint}")
         self._pools = ThreadPools(self._lib, compute, params.n_threads, params.n_threads_batch)
         self._pools.attach(self._handle)
         self._apply_vector()

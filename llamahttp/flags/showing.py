@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..config import ServerConfig
 from .row import Effective, Flag, Ignored, Refused, Unused, Value
-from .table import FLAGS, GROUPS
+from .table import GROUPS
 
 
 def help_text() -> str:
@@ -61,9 +61,13 @@ def _default(flag: Effective) -> object:
 
 
 def markdown_table() -> str:
-    """The table of flags as the README shows it."""
-    rows = ["| flag | variable | meaning |", "|---|---|---|"]
-    for flag in FLAGS:
-        cells = [f"`{_usage(flag)}`", f"`{flag.env}`" if flag.env else "", described(flag)]
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(rows) + "\n"
+    """The tables of flags in Markdown, one for each group."""
+    lines = []
+    for group, flags in GROUPS.items():
+        lines += [f"## {group}", "", "| flag | variable | meaning |", "|---|---|---|", *map(_markdown_row, flags), ""]
+    return "\n".join(lines)
+
+
+def _markdown_row(flag: Flag) -> str:
+    cells = [f"`{_usage(flag)}`", f"`{flag.env}`" if flag.env else "", described(flag)]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
