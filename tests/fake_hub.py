@@ -29,6 +29,9 @@ class FakeHub:
     """The size that listings and downloads claim."""
     corrupts: bool = False
     is_down: bool = False
+    stalls_after: int | None = None
+    """Bytes after which bodies stand still, until `go_on`."""
+    go_on: threading.Event = field(default_factory=threading.Event)
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -131,6 +134,10 @@ class Handler(BaseHTTPRequestHandler):
         if hub.cut_after:
             body = body[: hub.cut_after.pop(0)]
             self.close_connection = True
+        if hub.stalls_after is not None:
+            self.wfile.write(body[: hub.stalls_after])
+            hub.go_on.wait(60)
+            body = body[hub.stalls_after :]
         self.wfile.write(body)
 
     def answer(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
