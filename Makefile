@@ -25,7 +25,7 @@ test: setup reference ## run every test; ARGS="tests/test_flags.py -x" narrows i
 	@$(PY) -m pytest $(ARGS)
 
 integration: setup $(INTEGRATION)/.installed ## test with LangChain, LiteLLM, locust and more, which are heavy
-	@$(INTEGRATION)/bin/python -m pytest $(or $(ARGS),tests/test_clients_frameworks.py tests/test_bench_locust.py tests/deploy)
+	@$(INTEGRATION)/bin/python -m pytest $(or $(ARGS),tests/test_clients_frameworks.py tests/test_bench_locust.py tests/test_bench_traffic.py tests/deploy)
 
 check: $(VENV)/.dev ## lint, format and types
 	$(VENV)/bin/ruff check .
