@@ -286,7 +286,7 @@ class ServerConfig:
     port: int = 8080
     """0 takes any that is free."""
     alias: str | None = None
-    """Model name shown to clients; None takes the file's name."""
+    """Model name shown to clients, and others that it has, comma-separated; None takes the file's name."""
     api_keys: frozenset[str] = frozenset()
     tags: tuple[str, ...] = ()
     """Words about the model that `/v1/models` shows."""
@@ -342,6 +342,11 @@ class ServerConfig:
     """Bytes of a request body that are read before it is refused."""
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What the start says about flags that have no effect."""
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The model's names, the one that is shown first."""
+        return tuple(self.alias.split(",")) if self.alias else (self.engine.model.name,)
 
     @property
     def template_variables(self) -> dict[str, Any]:

@@ -32,7 +32,8 @@ def fetched(config: ServerConfig, environ: Mapping[str, str], pause_s: float = P
     """
     source = config.source
     if source.repo is not None:
-        return _with_model(config, _from_hub(config, environ, pause_s))
+        named = replace(config, alias=config.alias or source.repo)
+        return _with_model(named, _from_hub(config, environ, pause_s))
     if source.file is not None:
         raise StartupError("--hf-file names a file of the repository that --hf-repo names, which is not given")
     if source.url is not None:

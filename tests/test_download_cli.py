@@ -41,7 +41,7 @@ def test_a_repository_is_fetched_and_served(hub: FakeHub, tmp_path: Path) -> Non
         server.read_until(r"^downloading demo-Q8_0\.gguf, [\d.]+ MiB$")
         url = server.ready()
         status, models = get(f"{url}/v1/models")
-        assert (status, models["data"][0]["id"]) == (200, "demo-Q8_0.gguf")
+        assert (status, models["data"][0]["id"]) == (200, REPO)
     listed = run(hub, tmp_path, "--cache-list")
     assert (listed.returncode, listed.stdout) == (0, f"number of models in cache: 1\n   1. {REPO}:Q8_0\n")
 

@@ -105,7 +105,7 @@ def test_a_start_script_of_llama_server_is_understood(model: Path) -> None:
         ("--port 0", "port", 0),
         ("--port 1 --port 2", "port", 2),
         ("--queue-size 9", "engine.queue_size", 9),
-        ("-a b,a", "alias", "a"),
+        ("-a b,a", "alias", "a,b"),
         ("-v", "log.verbosity", flags.INT_MAX),
         ("-v -lv 1", "log.verbosity", 1),
         ("--log-disable", "log.disable", True),

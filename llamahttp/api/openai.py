@@ -379,7 +379,7 @@ def openai_model(state: ServerState) -> dict[str, object]:
     }
     return {
         "id": name,
-        "aliases": [name],
+        "aliases": list(state.config.aliases),
         "tags": list(state.config.tags),
         "object": "model",
         "created": state.created,

@@ -97,7 +97,7 @@ class ServerState:
     @property
     def model_name(self) -> str:
         """The name that clients see: the alias, or the file's name with its extension as llama-server shows it."""
-        return self.config.alias or self.config.engine.model.name
+        return self.config.aliases[0]
 
     @property
     def fingerprint(self) -> str:
@@ -113,6 +113,7 @@ class ServerState:
             from_metadata(self.require_engine().info.metadata)
             | config.sampling.given
             | {
+                "backend_sampling": config.engine.backend_sampling,
                 "cache_prompt": config.cache_prompt,
                 "n_cache_reuse": config.n_cache_reuse,
                 "n_keep": config.n_keep,

@@ -165,7 +165,7 @@ HTTP: tuple[Flag, ...] = (
         metavar="STRING",
         parse=alias,
         env="LLAMA_ARG_ALIAS",
-        help="the model's name for clients (default: the name of its file)",
+        help="the model's names for clients, comma-separated (default: the name of its file or repository)",
     ),
     Value(
         names=("--api-key",),

@@ -266,11 +266,11 @@ def text_file(value: str) -> str:
 
 
 def alias(value: str) -> str:
-    """llama-server shows the alphabetically first of a comma-separated list as the model's name."""
+    """A comma-separated list, in alphabetical order: llama-server shows the first as the model's name."""
     names = [name.strip() for name in value.split(",") if name.strip()]
     if not names:
         raise ValueError("the name is empty")
-    return min(names)
+    return ",".join(sorted(set(names)))
 
 
 def api_keys(value: str) -> frozenset[str]:

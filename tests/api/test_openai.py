@@ -319,7 +319,10 @@ async def test_models(client: Client) -> None:
 
 
 async def test_the_alias_is_the_model_s_name(start: Start) -> None:
-    assert (await chat(await start(alias="mine")))["model"] == "mine"
+    client = await start(alias="mine,other", tags=("small", "new"))
+    assert (await chat(client))["model"] == "mine"
+    (model,) = (await get(client, "/v1/models"))["data"]
+    assert (model["id"], model["aliases"], model["tags"]) == ("mine", ["mine", "other"], ["small", "new"])
 
 
 @pytest.fixture
