@@ -321,7 +321,8 @@ async def test_models(client: Client) -> None:
 async def test_the_alias_is_the_model_s_name(start: Start) -> None:
     client = await start(alias="mine,other", tags=("small", "new"))
     assert (await chat(client))["model"] == "mine"
-    (model,) = (await get(client, "/v1/models"))["data"]
+    async with client.get("/v1/models") as response:
+        (model,) = (await response.json())["data"]
     assert (model["id"], model["aliases"], model["tags"]) == ("mine", ["mine", "other"], ["small", "new"])
 
 
