@@ -127,5 +127,10 @@ def token_times(response: Any) -> Iterator[float]:
         event = json.loads(line.removeprefix(b"data: "))
         if "error" in event:
             raise ValueError(event["error"])
-        if any(choice["delta"].get("content") for choice in event.get("choices", ())):
+        if any(has_text(choice["delta"]) for choice in event.get("choices", ())):
             yield time.perf_counter()
+
+
+def has_text(delta: dict[str, Any]) -> bool:
+    """Of an answer, or of a thought before it."""
+    return bool(delta.get("content") or delta.get("reasoning_content"))

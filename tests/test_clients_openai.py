@@ -48,7 +48,8 @@ def test_several_answers_in_one_stream(client: openai.OpenAI) -> None:
     ends: dict[int, str] = {}
     for chunk in stream:
         for choice in chunk.choices:
-            n_chunks[choice.index] += bool(choice.delta.content)
+            thought = getattr(choice.delta, "reasoning_content", None)
+            n_chunks[choice.index] += bool(choice.delta.content or thought)
             if choice.finish_reason:
                 ends[choice.index] = choice.finish_reason
     assert ends == dict.fromkeys(range(3), "length")
