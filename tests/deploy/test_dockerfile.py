@@ -33,7 +33,10 @@ SHARED = ("opt/llamahttp", "models", "usr/local/bin/llamahttp-entrypoint")
 SHOW_OPTIONS = """#!/bin/sh
 printf '%s\\n' "$@" >options
 mkdir -p llamahttp/_lib/current
-touch llamahttp/_lib/current/libllama.so
+cd llamahttp/_lib/current
+touch libllama.so.0
+ln -s libllama.so.0 libllama.so
+ln -s /etc/passwd libcudart.so.12
 """
 
 
@@ -195,7 +198,10 @@ def test_versions_and_architectures(tmp_path: Path, variables: dict[str, str], e
     environ = folder.environ | LIBRARY.options() | variables
     subprocess.run(["/bin/sh", "-ec", command], cwd=tmp_path, env=environ, check=True)
     assert (tmp_path / "options").read_text().splitlines() == expected
-    assert (tmp_path / "opt/llamahttp/lib/libllama.so").exists()
+    library = tmp_path / "opt/llamahttp/lib"
+    assert (library / "libllama.so").readlink() == Path("libllama.so.0")
+    assert not (library / "libcudart.so.12").is_symlink(), "what lies outside is not in the image"
+    assert (library / "libcudart.so.12").read_text() == Path("/etc/passwd").read_text()
 
 
 def test_the_image_has_no_links_out_of_itself(image: Folder) -> None:
