@@ -21,6 +21,7 @@ from ..task import EmbeddingTask
 from .body import encode, json_response, read_object
 from .field import Field, Kind, Table, out_of_range
 from .lora import active
+from .parameters import MODEL
 from .prompt import split_prompts, tokenize_prompt
 from .state import STATE
 
@@ -32,8 +33,9 @@ stay in memory until the answer is whole."""
 
 TABLE = Table(
     (
-        Field("input", Kind.ANY, None, "A text, a list of token ids, or a list of these."),
-        Field("content", Kind.ANY, None, "The same; the answer then has the native shape."),
+        MODEL,
+        Field("input", Kind.PROMPT, None, "A text, a list of token ids, or a list of these."),
+        Field("content", Kind.PROMPT, None, "The same; the answer then has the native shape."),
         Field("encoding_format", Kind.STRING, "float", "OpenAI's route: how vectors look.", one_of=("float", "base64")),
         Field("dimensions", Kind.INTEGER, None, "Numbers to keep of each vector, which is then normalised again."),
         Field(
@@ -67,14 +69,17 @@ class Request:
 
 
 async def embeddings(http: web.Request) -> web.Response:
-    """llama-server's own shape: a list of vectors for each input, which is one unless there is no pooling."""
+    """The vectors of texts; llama-server's own shape. Needs `--embeddings`.
+
+    A list of vectors for each input, which is one unless there is no pooling.
+    """
     http.app[STATE].require_engine().require_embedder()
     request = await _read(http, await _body(http))
     return await _answer_native(http, request)
 
 
 async def openai_embeddings(http: web.Request) -> web.Response:
-    """OpenAI's shape; llama-server's own for a body with `content`."""
+    """The vectors of texts; OpenAI's shape, or llama-server's own for a body with `content`. Needs `--embeddings`."""
     engine = http.app[STATE].require_engine()
     if engine.require_embedder().pooling is Pooling.NONE:
         raise InvalidRequest("Pooling type 'none' is not OAI compatible. Please use a different pooling type")

@@ -98,8 +98,7 @@ class Table:
         return self._by_name.get(name)
 
     def decode(self, body: Mapping[str, object], defaults: Mapping[str, Any] = {}) -> dict[str, Any]:
-        """Every field's value by its first name. What the body leaves out is as in `defaults`, else as in the table;
-        likewise the members of an object.
+        """Every field's value by its first name. What the body leaves out is as in `defaults`, else as in the table.
 
         Raises InvalidRequest for a wrong type or value and for a missing one that is required, NotSupported for one
         that needs what is not there yet.
@@ -112,10 +111,7 @@ class Table:
             given = self.field_of(name)
             if given is None or value is None or self._is_shadowed(given, name, body):
                 continue
-            default = values[given.name]
             values[given.name] = read(given, name, value)
-            if given.kind is Kind.OBJECT:
-                values[given.name] = {**default, **values[given.name]}
         return values
 
     def _is_shadowed(self, field: Field, name: str, body: Mapping[str, object]) -> bool:

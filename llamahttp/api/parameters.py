@@ -106,6 +106,15 @@ PROMPT = Field(
     "prompt", Kind.PROMPT, None, "The text to continue; a list of several is answered in its order.", required=True
 )
 
+
+def _forces_a_call(choice: Any) -> bool:
+    return choice == "required" or isinstance(choice, dict)
+
+
+def _is_structured(response_format: dict[str, Any]) -> bool:
+    return response_format.get("type") in ("json_object", "json_schema")
+
+
 COMPLETION: tuple[Field, ...] = (
     MODEL,
     # --- the answer
@@ -244,7 +253,10 @@ COMPLETION: tuple[Field, ...] = (
     ),
     Field("post_sampling_probs", Kind.BOOLEAN, False, "Probabilities after the sampling chain, not before."),
     Field(
-        "backend_sampling", Kind.BOOLEAN, False, "Accepted for llama-server's sake: the answer is the same.", inert=True
+        "backend_sampling",
+        Kind.BOOLEAN,
+        False,
+        "Sample on the device, if the server was started with `--backend-sampling`; the answer is the same.",
     ),
     Field("samplers", Kind.SAMPLERS, SAMPLERS, "Order of the samplers, as names or as codes."),
     Field("dynatemp_range", Kind.NUMBER, 0.0, "Range of the dynamic temperature; 0 is off."),
@@ -365,11 +377,16 @@ CHAT: tuple[Field, ...] = (
         "top_logprobs", Kind.INTEGER, None, "Give them for this many of the most likely tokens.", low=0, high=INT32_MAX
     ),
     Field("tools", Kind.ARRAY, [], "Functions that the model may call.", shape=list[Tool]),
-    Field("tool_choice", Kind.ANY, "auto", "`auto`, `none`, `required`, or a function."),
-    Field("parallel_tool_calls", Kind.BOOLEAN, True, "Whether one answer may call several functions."),
-    Field("response_format", Kind.OBJECT, {}, "`{type: text}`."),
+    Field("tool_choice", Kind.ANY, "auto", "`auto`, `none`, `required`, or a function.", later=_forces_a_call),
+    Field("parallel_tool_calls", Kind.BOOLEAN, True, "Whether one answer may call several functions.", inert=True),
+    Field("response_format", Kind.OBJECT, {}, "`{type: text}`.", later=_is_structured),
     Field("add_generation_prompt", Kind.BOOLEAN, None, "End the prompt with the beginning of an answer."),
-    Field("continue_final_message", Kind.ANY, None, "Continue the last message instead of answering it."),
+    Field(
+        "continue_final_message",
+        Kind.ANY,
+        None,
+        "Continue the last message instead of answering it: `true`, or `content` or `reasoning_content` of it.",
+    ),
     Field("chat_template_kwargs", Kind.OBJECT, {}, "Further variables for the chat template."),
     Field("reasoning_effort", Kind.STRING, None, "How much to think; `none` switches thinking off."),
 )

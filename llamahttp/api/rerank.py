@@ -17,10 +17,21 @@ from .body import json_response, read_object
 from .embeddings import MAX_INPUTS, model_name
 from .field import INT32_MAX, Field, Kind, Table
 from .lora import active
+from .parameters import MODEL
 from .state import STATE
 
 TABLE = Table(
     (
+        MODEL,
+        Field("query", Kind.ANY, None, "What is asked. Has to be given.", shape=str),
+        Field(
+            "documents",
+            Kind.ANY,
+            None,
+            "Texts to be ranked; Jina's shape. These or `texts` are given.",
+            shape=list[str],
+        ),
+        Field("texts", Kind.ANY, None, "The same in TEI's shape.", shape=list[str]),
         Field("top_n", Kind.INTEGER, None, "Documents to give, the best; all unless given.", low=0, high=INT32_MAX),
         Field("return_text", Kind.BOOLEAN, False, "With `texts`: give each text too."),
     )
@@ -28,7 +39,10 @@ TABLE = Table(
 
 
 async def rerank(http: web.Request) -> web.Response:
-    """A body with `texts` is answered in TEI's shape, one with `documents` in Jina's."""
+    """Rank documents by how well they answer a query. Needs `--rerank`.
+
+    A body with `texts` is answered in TEI's shape, one with `documents` in Jina's.
+    """
     state = http.app[STATE]
     engine = state.require_engine()
     engine.require_embedder(ranks=True)

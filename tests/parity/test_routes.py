@@ -19,7 +19,7 @@ from . import servers
 
 TEXT: dict[str, Any] = {"prompt": "The quick brown", "temperature": 0, "n_predict": 4, "ignore_eos": True}
 THINK = {"chat_template_kwargs": {"enable_thinking": False}}
-"""Said outright: where a request says nothing, llama-server defines it as true and ours leaves it to the template."""
+"""A thought would be all that four tokens say."""
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "max_tokens": 4, **THINK}
 LOGPROBS = {"logprobs": True, "top_logprobs": 2}
 GAP = {"input_prefix": "def add(a, b):\n    ", "input_suffix": "\n", "temperature": 0, "n_predict": 4}
