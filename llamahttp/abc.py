@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,6 +171,13 @@ class Decoder(Protocol):
     def set_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
         """Apply LoRA adapters, pairs (index, scale), to all that is decoded from now on."""
 
+    def set_samplers(self, samplers: Mapping[int, Any]) -> None:
+        """Let the device sample with these (`Sampler.for_device`), by sequence, at the next decodes, and no others."""
+
+    def sampled(self, ids: Sequence[int]) -> list[int]:
+        """Tokens that the device sampled at the last decode, whose rows that asked for outputs belong to the sequences
+        `ids`, in their order; -1 where none was."""
+
     def rebuild(self) -> None:
         """Make the context anew, with empty memory, after a fatal BatchError. Raises ModelError."""
 
@@ -252,6 +259,10 @@ class Embedder(Protocol):
 class Sampler(Protocol):
     """Chooses the tokens of one request. Made by `SamplerFactory`, released when the request ends."""
 
+    @property
+    def for_device(self) -> Any:
+        """What `Decoder.set_samplers` takes, so that the device samples; None where this request does not allow it."""
+
     def close(self) -> None:
         """Free what it keeps of its request. Safe twice."""
 
@@ -268,8 +279,11 @@ class SamplerFactory(Protocol[SamplerT]):
         `constraint` is not told of the prompt. Raises InvalidRequest for parameters that libllama refuses.
         """
 
-    def sample(self, samplers: Sequence[SamplerT], logits: NDArray[np.float32]) -> list[int]:
-        """Sample row i of `logits` with samplers[i] and accept the token into its history and its constraint.
+    def sample(
+        self, samplers: Sequence[SamplerT], logits: NDArray[np.float32], given: Sequence[int] = ()
+    ) -> list[int]:
+        """Sample row i of `logits` with samplers[i] and accept the token into its history and its constraint. `given`,
+        if any: of each row the token that the device has sampled, which is then the one, or -1.
 
         -1 for a row whose logits are not numbers, or whose constraint allows nothing; it says nothing about the others.
         """

@@ -498,8 +498,9 @@ class ServerContext:
     def _sample(self, slots: Sequence[Slot]) -> None:
         logits = self._decoder.logits(len(slots))
         samplers = [slot.sampler for slot in slots if slot.sampler is not None]
-        ids = [slot.sequence.id for slot in slots if slot.sequence is not None]
-        given = self._decoder.sampled(ids) if self._config.backend_sampling else ()
+        given: Sequence[int] = ()
+        if self._config.backend_sampling:
+            given = self._decoder.sampled([slot.sequence.id for slot in slots if slot.sequence is not None])
         tokens = self._samplers.sample(samplers, logits, given)
         now = time.perf_counter()
         self._meter.tokens(now, [slot.clock.last_token for slot in slots])

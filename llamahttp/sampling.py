@@ -227,6 +227,33 @@ def is_greedy(params: SamplingParams) -> bool:
     return "top_k" in names and params.top_k == 1
 
 
+ON_DEVICE = frozenset({"penalties", "top_k", "top_p", "min_p", "temperature"})
+"""Samplers that libllama can compute within its graph, to the same end."""
+
+
+def is_for_device(params: SamplingParams, n_vocab: int) -> bool:
+    """Whether libllama, sampling within its graph, gives the tokens that it gives on the host.
+
+    Not there: what top_k leaves is in no order, so that the draw takes another token unless top_p sorts it; a dynamic
+    temperature takes what was cut for what is likely; and a top_k beyond the vocabulary ends the process.
+    """
+    names = stages(params)
+    biased = [token for token, _ in params.logit_bias]
+    is_plain = not (params.mirostat or params.n_post_probs or "adaptive_p" in params.samplers)
+    is_sorted = "top_k" not in names or "top_p" in names[names.index("top_k") :] or is_greedy(params)
+    return (
+        params.backend_sampling
+        and is_plain
+        and is_sorted
+        and ON_DEVICE.issuperset(names)
+        and len(set(names)) == len(names)
+        and len(set(biased)) == len(biased)
+        and params.dynatemp_range <= 0
+        and params.min_keep <= 1
+        and params.top_k <= n_vocab
+    )
+
+
 class History:
     """The last tokens of a prompt and its answer, as many as `n_most`."""
 

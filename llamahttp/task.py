@@ -65,6 +65,8 @@ class SamplingParams:
     adaptive_decay: float = 0.9
     samplers: tuple[str, ...] = SAMPLERS
     """The chain's stages in order, of `samplers.CODES`."""
+    backend_sampling: bool = False
+    """Sample on the device where the engine is configured to, and where that gives the same tokens."""
     n_post_probs: int = 0
     """Keep the probabilities of this many of the tokens that the chain leaves; 0 is none."""
 

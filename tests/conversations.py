@@ -29,7 +29,7 @@ from . import models
 
 Prompt = NDArray[np.int32]
 
-GREEDY = SamplingParams(temperature=0, ignore_eos=True)
+GREEDY = SamplingParams(temperature=0, ignore_eos=True, backend_sampling=True)
 
 ROUNDING = 0.02
 """Of log probabilities. The company that a row has in its batch decides in which order floats are added, which moves
@@ -91,9 +91,9 @@ class Answer:
         return join(self.task.prompt, self.ids)
 
 
-async def ask(engine: Engine, prompt: Prompt, n_predict: int = 8, **options: Any) -> Answer:
+async def ask(engine: Engine, prompt: Prompt, n_predict: int = 8, n_probs: int = N_PROBS, **options: Any) -> Answer:
     """The whole answer to a prompt."""
-    task = CompletionTask(prompt, GREEDY, n_predict, n_probs=N_PROBS, **options)
+    task = CompletionTask(prompt, GREEDY, n_predict, n_probs=n_probs, **options)
     ids: list[int] = []
     probs: list[TokenProbs] = []
     async with engine.submit(task) as stream:
@@ -146,6 +146,15 @@ class Judge:
         for answer in answers:
             assert len(answer.ids) == len(answer.probs) > 0
             errors = self.errors(answer)
+            assert errors.max() < ROUNDING, f"{answer.timings}: {errors.round(3)}"
+
+    def check_tokens(self, *answers: Answer) -> None:
+        """Every token of answers that came without log probabilities."""
+        for answer in answers:
+            expected = self._log_probabilities(answer)
+            expected[:, self._eog] = -np.inf
+            errors = expected.max(axis=1) - expected[np.arange(len(answer.ids)), answer.ids]
+            assert len(errors) > 0
             assert errors.max() < ROUNDING, f"{answer.timings}: {errors.round(3)}"
 
     def errors(self, answer: Answer) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,12 @@ class FakeDecoder:
         self.cells[id_seq], self.states[id_seq] = cells, len(cells)
         return True
 
+    def set_samplers(self, samplers: Mapping[int, object]) -> None:
+        self.samplers = dict(samplers)
+
+    def sampled(self, ids: Sequence[int]) -> list[int]:
+        return [NO_TOKEN] * len(ids)
+
     def set_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
         self.adapters.append(tuple(adapters))
 
@@ -240,6 +246,8 @@ class FakeSampler:
         self.params = params
         self.constraint = constraint
         self.closed = False
+        self.for_device: object | None = None
+        """What `FakeDecoder.set_samplers` gets."""
 
     def close(self) -> None:
         self.closed = True
@@ -266,9 +274,12 @@ class FakeSamplerFactory:
         self.opened.append(FakeSampler(params, constraint))
         return self.opened[-1]
 
-    def sample(self, samplers: Sequence[FakeSampler], logits: NDArray[np.float32]) -> list[int]:
+    def sample(
+        self, samplers: Sequence[FakeSampler], logits: NDArray[np.float32], given: Sequence[int] = ()
+    ) -> list[int]:
         assert not any(sampler.closed for sampler in samplers), "sampled with a sampler that was given back"
-        return [self._sample(sampler, row) for sampler, row in zip(samplers, logits, strict=True)]
+        tokens = [self._sample(sampler, row) for sampler, row in zip(samplers, logits, strict=True)]
+        return [mine if his == NO_TOKEN else his for mine, his in zip(tokens, given or tokens, strict=True)]
 
     def _sample(self, sampler: FakeSampler, row: NDArray[np.float32]) -> int:
         constraint = sampler.constraint

@@ -72,6 +72,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("queue", "threading call_soon_threadsafe"),
     ("abc", ""),
     ("automaton", ""),
+    ("characters", ""),
     ("gbnf", ""),
     ("grammar", "llguidance threading"),  # what all grammars need is made once, whoever comes first
     ("trigger", "re2"),
@@ -110,16 +111,17 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.gguf_head", "ctypes"),
     ("binding.control_vector", ""),
     ("binding.adapter", "ctypes"),
-    ("binding.llama_batch", ""),
+    ("binding.llama_batch", "ctypes"),
     ("binding.thread_pool", "ctypes"),
     ("binding.llama_context", "ctypes"),
     ("binding.mtmd", ""),
     ("binding.fingerprint", ""),
+    ("binding.dry", "ctypes threading"),  # made where requests are prepared, copied on the engine thread
+    ("binding.chain", "ctypes"),
+    ("binding.device_sampling", "ctypes"),
     ("binding.decoder", "ctypes"),
     ("binding.embedder", "ctypes"),
     ("binding.encoder", ""),
-    ("binding.dry", "ctypes threading"),  # made where requests are prepared, copied on the engine thread
-    ("binding.chain", "ctypes"),
     ("binding.sampler", "concurrent"),  # the pool that samples slots in parallel
     ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh
     ("loading", ""),

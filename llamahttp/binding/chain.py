@@ -95,13 +95,27 @@ class LlamaChain:
         self._before, self._rest = (lib.llama_sampler_chain_init(chain_params) for _ in range(2))
         for part in (self._before, self._rest):
             lib.llama_sampler_chain_add(self._handle, part)  # which owns it from now on
-        for i, stage in enumerate(_Stages(lib, params, vocab, n_vocab, dry)):
+        self._stages = tuple(_Stages(lib, params, vocab, n_vocab, dry))
+        for i, stage in enumerate(self._stages):
             lib.llama_sampler_chain_add(self._before if i < n_before else self._rest, stage)
 
     @property
     def handle(self) -> int:
         assert self._handle is not None, "the chain is closed"
         return self._handle
+
+    def copy(self) -> int:
+        """A chain of copies of the stages, with their history and random numbers, for its caller to free.
+
+        It is one chain, not two: of chains within a chain libllama may skip stages that no device has computed.
+        """
+        assert self._handle is not None, "the chain is closed"
+        params = self._lib.llama_sampler_chain_default_params()
+        params.no_perf = True
+        copy = int(self._lib.llama_sampler_chain_init(params))
+        for stage in self._stages:
+            self._lib.llama_sampler_chain_add(copy, self._lib.llama_sampler_clone(stage))
+        return copy
 
     def accept(self, token: int) -> None:
         """Add a token to the history that penalties look at."""

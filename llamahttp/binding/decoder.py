@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from ..abc import BatchError
 from ..errors import EngineError, ModelError, NoMemory
 from . import devices, library, library_log, manifest
 from .adapter import LlamaAdapters
+from .chain import LlamaChain
+from .device_sampling import DeviceSampling
 from .fingerprint import fingerprint
 from .functions import CONSTANTS
 from .llama_batch import LlamaBatch
@@ -44,6 +46,7 @@ class LlamaDecoder:
         self._model, self._sizes = model, sizes
         self._adapters = adapters or LlamaAdapters(model)
         self._context = LlamaContext(model, self._adapters)
+        self._device = DeviceSampling(self._context)
         self._unsettled: set[int] = set()
         self._copied: tuple[int, bytes] | None = None  # what copies were made of since the last decode
         self._sharing_window: int | None = None
@@ -139,8 +142,10 @@ class LlamaDecoder:
 
     def close(self) -> None:
         self._context.close()
+        self._device.close()
 
     def rebuild(self) -> None:
+        self.close()
         self._views.clear()
         self._unsettled.clear()
         self._copied = self._sharing_window = None
@@ -177,6 +182,12 @@ class LlamaDecoder:
 
     def set_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
         self._context.set_adapters(adapters)
+
+    def set_samplers(self, samplers: Mapping[int, LlamaChain]) -> None:
+        self._device.set(samplers)
+
+    def sampled(self, ids: Sequence[int]) -> list[int]:
+        return self._device.take(ids)
 
     # --- cutting
 

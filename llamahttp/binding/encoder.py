@@ -6,7 +6,7 @@ task ever comes to them: the engine refuses it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,12 @@ class NoDecoder:
 
     def set_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
         """They are the embedder's."""
+
+    def set_samplers(self, samplers: Mapping[int, object]) -> None:
+        """There is nothing to sample."""
+
+    def sampled(self, ids: Sequence[int]) -> list[int]:
+        return []
 
     def rebuild(self) -> None:
         """There is nothing that could break."""

@@ -51,9 +51,17 @@ class LlamaSampler:
     """The tier that one request's parameters allow, and its chain; implements `abc.Sampler`."""
 
     def __init__(
-        self, params: SamplingParams, plan: Plan, chain: LlamaChain | None, n_vocab: int, constraint: Constraint | None
+        self,
+        params: SamplingParams,
+        plan: Plan,
+        chain: LlamaChain | None,
+        n_vocab: int,
+        constraint: Constraint | None,
+        *,
+        is_for_device: bool = False,
     ) -> None:
         """Owns `chain`, which is None for the tier that needs none."""
+        self._is_for_device = is_for_device
         self.tier = plan.tier
         """How the next token is found; CHANGED or FULL for a step where a chain changes too many logits."""
         self.changed = self._biased = np.array(sorted({token for token, _ in params.logit_bias}), np.int32)
@@ -78,6 +86,10 @@ class LlamaSampler:
     def is_plain(self) -> bool:
         """Whether nothing has to be remembered: greedy, and free."""
         return self.tier is Tier.GREEDY and self.constraint is None and not self._params.n_post_probs
+
+    @property
+    def for_device(self) -> LlamaChain | None:
+        return self._chain if self._is_for_device else None
 
     def begin(self, prompt: NDArray[np.int32]) -> None:
         """Remember as much of the prompt as the chain looks back at."""
@@ -212,13 +224,13 @@ class LlamaSampler:
     # --- constraints
 
     def forced(self, desk: Desk) -> int:
-        """The token that the constraint leaves no choice but, or NO_TOKEN.
-
-        A draw is spent on it, as in llama-server, so that a seed gives the same tokens after it.
-        """
+        """The token that the constraint leaves no choice but, or NO_TOKEN."""
         token = None if self.constraint is None else self.constraint.forced()
-        if token is None:
-            return NO_TOKEN
+        return NO_TOKEN if token is None else self.take(desk, token)
+
+    def take(self, desk: Desk, token: int) -> int:
+        """`token`, which was not sampled here. A draw is spent on it, as in llama-server, so that a seed gives the same
+        tokens after it."""
         if self._chain is not None:
             self._chain.skip(desk.candidates, token)
         if self._draws is not None:
@@ -282,9 +294,18 @@ class LlamaSampler:
 class LlamaSamplerFactory:
     """Makes samplers over one vocabulary and samples for all slots of a step. Engine thread only."""
 
-    def __init__(self, vocab: LlamaVocab, n_workers: int | None = None, *, looks_ahead: bool = False) -> None:
+    def __init__(
+        self,
+        vocab: LlamaVocab,
+        n_workers: int | None = None,
+        *,
+        looks_ahead: bool = False,
+        uses_device: bool = False,
+    ) -> None:
         """`looks_ahead`: masks that will be wanted are computed while libllama computes; only where that is not done on
-        the same cores, whose barriers would wait for them."""
+        the same cores, whose barriers would wait for them. `uses_device`: samplers are for the device where they can.
+        """
+        self._uses_device = uses_device
         self.n_vocab = vocab.n_tokens
         self._vocab = vocab
         self._looks_ahead = looks_ahead
@@ -317,8 +338,9 @@ class LlamaSamplerFactory:
         plan = sampling.FULL if is_mixed else sampling.plan(params, self.n_vocab)
         if plan.tier is Tier.DRAW and not self._knows_draws:
             plan = replace(plan, tier=Tier.FULL)
-        chain = None if plan.tier is Tier.GREEDY else self._chain(params, plan.n_before)
-        sampler = LlamaSampler(params, plan, chain, self.n_vocab, constraint)
+        is_for_device = self._uses_device and constraint is None and sampling.is_for_device(params, self.n_vocab)
+        chain = None if plan.tier is Tier.GREEDY and not is_for_device else self._chain(params, plan.n_before)
+        sampler = LlamaSampler(params, plan, chain, self.n_vocab, constraint, is_for_device=is_for_device)
         sampler.begin(prompt)
         return sampler
 
@@ -370,12 +392,17 @@ class LlamaSamplerFactory:
 
     # --- a step
 
-    def sample(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
-        if all(sampler.is_plain for sampler in samplers):
+    def sample(
+        self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32], given: Sequence[int] = ()
+    ) -> list[int]:
+        if not given and all(sampler.is_plain for sampler in samplers):
             return self._sample_greedy(samplers, logits)
         for sampler in samplers:
             sampler.prepare()
         tokens = [sampler.forced(self._own) for sampler in samplers]
+        for i, token in enumerate(given):
+            if token != NO_TOKEN:
+                tokens[i] = samplers[i].take(self._own, token)
         self._sample_rest(samplers, logits, tokens)
         self._sample_again(samplers, logits, tokens)
         for sampler, token in zip(samplers, tokens, strict=True):
