@@ -48,6 +48,8 @@ THREADS_S = 0.2
 """How long other threads may take to end after everything is closed."""
 IDLE_S = 650.0
 """How long a connection may be silent between requests: longer than load balancers keep theirs (Google's 600 s)."""
+LINGER_S = 2.0
+"""How long a client that was refused may go on sending, so that it reads why instead of a reset."""
 SWITCH_INTERVAL_S = 0.0005
 """A thread that wants the GIL back after a decode waits this long at most, not the interpreter's 5 ms."""
 
@@ -221,6 +223,7 @@ async def _serve(config: ServerConfig, open_engine: OpenEngine, listeners: Liste
         logger=_http_log(),
         auto_decompress=False,  # compressed bodies are refused, not unpacked to whatever size they have
         keepalive_timeout=IDLE_S,
+        lingering_time=LINGER_S,
         shutdown_timeout=DRAIN_S,
     )
     await runner.setup()

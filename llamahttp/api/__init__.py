@@ -11,6 +11,7 @@ from .body import TIMEOUT_S, encode
 from .files import add_files
 from .middleware import add_headers
 from .openapi import document
+from .route import Handler
 from .routes import ROUTES
 from .state import STATE
 
@@ -28,5 +29,12 @@ def setup(app: web.Application) -> None:
     app[DOCUMENT] = functools.partial(encoded_document, config.api_prefix)
     for route in ROUTES:
         for path in route.paths:
-            app.router.add_route(route.method, config.api_prefix + path, route.handler)
+            add_route(app.router, route.method, config.api_prefix + path, route.handler)
     add_files(app.router, config)
+
+
+def add_route(router: web.UrlDispatcher, method: str, path: str, handler: Handler) -> None:
+    if method == "GET":
+        router.add_get(path, handler)  # which takes HEAD too
+    else:
+        router.add_route(method, path, handler)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from typing import Any
 
 import aiohttp
@@ -51,9 +52,10 @@ def gated() -> FakeDecoder:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("path", ["/completion", "/v1/completions", "/v1/chat/completions"])
@@ -102,9 +104,10 @@ async def test_a_stream_without_a_name_ends_with_its_client(start: Start) -> Non
     async def idle() -> bool:
         return not any(slot["is_processing"] for slot in await get(client, "/slots"))
 
-    async with asyncio.timeout(5):
-        while not await idle():
-            await asyncio.sleep(0.01)
+    deadline = time.monotonic() + 5
+    while not await idle():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 async def test_several_read_at_once(start: Start) -> None:
