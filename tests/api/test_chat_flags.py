@@ -13,7 +13,7 @@ from llamahttp.chat_template import CHATML, ChatTemplate
 
 USER = {"role": "user", "content": "hi"}
 BOT = {"role": "assistant", "content": "yes"}
-SHOWS = "{{ enable_thinking | default('?') }} {{ reasoning_effort | default('?') }} {{ preserve_reasoning }} {{ a }}"
+SHOWS = "{{ enable_thinking is not false }} {{ reasoning_effort | default('?') }} {{ preserve_reasoning }} {{ a }}"
 THINKS = "{{ messages[0].content }}<think>{# </think> #}"
 
 
@@ -26,13 +26,13 @@ def render(line: str, template: str = CHATML, **body: Any) -> ChatPrompt:
 @pytest.mark.parametrize(
     ("line", "body", "text"),
     [
-        ("", {}, "? ? True "),
+        ("", {}, "True ? True "),
         ("--reasoning off --reasoning-effort low --no-reasoning-preserve", {}, "False low False "),
         ('--chat-template-kwargs {"a":1,"enable_thinking":true}', {}, "True ? True 1"),
         ('--chat-template-kwargs {"a":1}', {"chat_template_kwargs": {"enable_thinking": False}}, "False ? True 1"),
-        ('--chat-template-kwargs {"a":1}', {"chat_template_kwargs": {"a": 2}}, "? ? True 2"),
-        ("--reasoning-effort low", {"reasoning_effort": "high"}, "? high True "),
-        ("--reasoning-effort low --reasoning-effort default", {}, "? ? True "),
+        ('--chat-template-kwargs {"a":1}', {"chat_template_kwargs": {"a": 2}}, "True ? True 2"),
+        ("--reasoning-effort low", {"reasoning_effort": "high"}, "True high True "),
+        ("--reasoning-effort low --reasoning-effort default", {}, "True ? True "),
     ],
 )
 def test_variables_of_the_template(line: str, body: dict[str, Any], text: str) -> None:
