@@ -273,3 +273,60 @@ def test_usage_counts_every_answer(both: servers.Pair) -> None:
         json.loads(ask(url, "POST", "/v1/completions", TEXT | {"n": 2})[2]) for url in (both.ours, both.reference)
     ]
     assert [answer["usage"]["completion_tokens"] for answer in answers] == [8, 4]
+
+
+# --- values
+
+
+GAPS: list[dict[str, Any]] = [
+    GAP,
+    GAP | {"prompt": "return"},
+    GAP | {"input_prefix": "", "input_suffix": ""},
+    GAP | {"input_prefix": ["def ", 300], "input_suffix": [301, "x"]},
+    GAP | {"input_extra": [{"text": "x = 1\n", "filename": "a.py"}, {"text": "y = 2\n"}]},
+    GAP | {"input_prefix": "word " * 900, "input_suffix": "tail " * 900},
+    GAP | {"input_prefix": "word " * 900, "input_extra": [{"text": "many words " * 500}]},
+]
+
+
+@pytest.mark.parametrize("body", GAPS, ids=lambda body: json.dumps(body)[:60])
+def test_prompts_of_infill(both: servers.Pair, body: dict[str, Any]) -> None:
+    ours, reference = (json.loads(ask(url, "POST", "/infill", body)[2]) for url in (both.ours, both.reference))
+    for name in ("prompt", "tokens_evaluated", "content", "tokens_predicted", "stop_type"):
+        assert ours[name] == reference[name]
+
+
+LINES: list[dict[str, Any]] = [
+    {"n_indent": n, "grammar": f'root ::= "{text}"', "temperature": 0, "n_predict": 60, "prompt": "x"}
+    for n in (1, 2, 4)
+    for text in (r"a\n  b c d e f g h\n c d e f g h i j", r"  a\n    b\n    c\nd e f g", r"a b c d e f g h i j k l")
+]
+
+
+@pytest.mark.parametrize("body", LINES, ids=lambda body: json.dumps(body)[:60])
+def test_lines_have_to_be_indented(both: servers.Pair, body: dict[str, Any]) -> None:
+    ours, reference = (json.loads(ask(url, "POST", "/completion", body)[2]) for url in (both.ours, both.reference))
+    assert (ours["content"], ours["stop_type"]) == (reference["content"], reference["stop_type"])
+
+
+TOKENS: list[Any] = [
+    "Hello <|im_start|> you",
+    "h\u00e9 \U0001f600 \u2028",
+    ["Hello", 5, 6, " you"],
+    "",
+    "\x00a",
+    "a" * 300,
+]
+
+
+@pytest.mark.parametrize("content", TOKENS, ids=repr)
+@pytest.mark.parametrize(
+    "options", [{}, {"add_special": True}, {"parse_special": False}, {"with_pieces": True}], ids=repr
+)
+def test_tokens_of_a_text_and_back(both: servers.Pair, content: Any, options: dict[str, bool]) -> None:
+    body = {"content": content, **options}
+    ours, reference = (json.loads(ask(url, "POST", "/tokenize", body)[2]) for url in (both.ours, both.reference))
+    assert ours == reference
+    if not options:
+        texts = [json.loads(ask(url, "POST", "/detokenize", ours)[2]) for url in (both.ours, both.reference)]
+        assert texts[0] == texts[1]
