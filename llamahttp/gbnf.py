@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from .characters import ANY, Ranges, complement, regex, without_nul
 from .errors import InvalidRequest
 
 MAX_CHARACTERS = 64 << 10
@@ -23,7 +24,6 @@ MAX_REPETITION = 2000
 """As in llama-server: more of a minimum is an error, more of a maximum is none."""
 MAX_OPTIONAL = 800
 """Parts in a row that may all be left out: llguidance would follow every way through them before it gives up."""
-MAX_CODE_POINT = 0x10FFFF
 ROOT = "root"
 BLANKS = " \t"
 LINE_ENDS = "\r\n"
@@ -33,11 +33,6 @@ REPETITIONS = frozenset("*+?{")
 BEGINNINGS = NAME | frozenset('"[<!(.')
 HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
 ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "\\": "\\", '"': '"', "[": "[", "]": "]", "-": "-"}
-
-Ranges = tuple[tuple[int, int], ...]
-"""Code points, inclusive, in order and apart."""
-ANY: Ranges = ((1, 0xD7FF), (0xE000, MAX_CODE_POINT))
-"""Every character: without NUL, which no matcher of C strings sees, and the surrogates, which UTF-8 has not."""
 
 FindToken = Callable[[str], int | None]
 """The token that a text is, or None if it is none or several."""
@@ -123,7 +118,7 @@ class _Reader:
         # no forcing: a text that must come may come in any tokens, not only in those that it would be tokenised to
         lines = ['%llguidance {"no_forcing": true}', f"start: r{self._ids[ROOT]}"]
         lines += [f"r{number}: {' | '.join(rule.alternatives)}" for number, rule in self._rules.items()]
-        lines += [f"{name}: {_regex(ranges)}" for ranges, name in self._terminals.items()]
+        lines += [f"{name}: {regex(ranges)}" for ranges, name in self._terminals.items()]
         return "\n".join(lines)
 
     # --- rules
@@ -242,7 +237,7 @@ class _Reader:
         symbols = []
         while self._peek() != '"':
             code = self._read_char()
-            symbols.append(self._terminal(_without_nul([(code, code)])))
+            symbols.append(self._terminal(without_nul([(code, code)])))
         self._at += 1
         return _Item(symbols)
 
@@ -260,7 +255,7 @@ class _Reader:
         self._at += 1
         if not ranges:
             return _Item([])  # llama-server takes `[]` and `[^]` for nothing at all
-        return _Item([self._terminal(_complement(ranges) if inverse else _without_nul(ranges))])
+        return _Item([self._terminal(complement(ranges) if inverse else without_nul(ranges))])
 
     def _read_char(self) -> int:
         """The code point of a character, escaped or not."""
@@ -427,38 +422,3 @@ def _reference_depth(root: int, references: dict[int, list[int]]) -> int:
             path.append(iter(references[number]))
             deepest = max(deepest, len(path))
     return deepest
-
-
-def _regex(ranges: Ranges) -> str:
-    """A regular expression of one character."""
-    if not ranges:
-        return rf"/[^\x{{0}}-\x{{{MAX_CODE_POINT:X}}}]/"
-    parts = [rf"\x{{{low:X}}}-\x{{{high:X}}}" for low, high in ranges]
-    return f"/[{''.join(parts)}]/"
-
-
-def _without_nul(ranges: list[tuple[int, int]]) -> Ranges:
-    """The characters of `ranges`, which may overlap or be empty."""
-    parts = sorted(
-        (max(low, first), min(high, last))
-        for low, high in ranges
-        for first, last in ANY
-        if max(low, first) <= min(high, last)
-    )
-    merged: list[tuple[int, int]] = []
-    for low, high in parts:
-        if merged and low <= merged[-1][1] + 1:
-            merged[-1] = merged[-1][0], max(high, merged[-1][1])
-        else:
-            merged.append((low, high))
-    return tuple(merged)
-
-
-def _complement(ranges: list[tuple[int, int]]) -> Ranges:
-    """The characters that are not in `ranges`."""
-    rest: list[tuple[int, int]] = []
-    begin = 1
-    for low, high in (*_without_nul(ranges), (MAX_CODE_POINT + 1, MAX_CODE_POINT + 1)):
-        rest.append((begin, low - 1))
-        begin = high + 1
-    return _without_nul(rest)

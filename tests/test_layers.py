@@ -73,6 +73,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("abc", ""),
     ("automaton", ""),
     ("characters", ""),
+    ("characters", ""),
     ("gbnf", ""),
     ("grammar", "llguidance threading"),  # what all grammars need is made once, whoever comes first
     ("trigger", "re2"),
