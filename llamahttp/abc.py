@@ -279,9 +279,7 @@ class SamplerFactory(Protocol[SamplerT]):
         `constraint` is not told of the prompt. Raises InvalidRequest for parameters that libllama refuses.
         """
 
-    def sample(
-        self, samplers: Sequence[SamplerT], logits: NDArray[np.float32], given: Sequence[int] = ()
-    ) -> list[int]:
+    def sample(self, samplers: Sequence[SamplerT], logits: NDArray[np.float32], given: Sequence[int] = ()) -> list[int]:
         """Sample row i of `logits` with samplers[i] and accept the token into its history and its constraint. `given`,
         if any: of each row the token that the device has sampled, which is then the one, or -1.
 
