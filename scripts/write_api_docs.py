@@ -12,7 +12,7 @@ from llama_server_api import ROUTES as REFERENCE_ROUTES
 
 from llamahttp.api.field import Field, Table
 from llamahttp.api.json_schema import describe, of_field
-from llamahttp.api.openapi import document
+from llamahttp.api.openapi import document, refusals
 from llamahttp.api.parameters import COMPLETION_TABLE
 from llamahttp.api.route import Route, disabled
 from llamahttp.api.routes import ROUTES
@@ -40,7 +40,13 @@ def api() -> str:
     for tag in tags:
         parts.append(f"\n## {tag}\n")
         parts += [section(route) for route in ROUTES if route.tag == tag]
-    return "".join([*parts, SHARED_HEAD, table(COMPLETION_TABLE.fields.values()), shapes()])
+    return "".join([*parts, SHARED_HEAD, table(COMPLETION_TABLE.fields.values()), refused(), shapes()])
+
+
+def refused() -> str:
+    """Every answer but the one that was asked for."""
+    rows = "".join(f"| {status} | {answer['description']} |\n" for status, answer in refusals().items())
+    return f"\n## Refusals\n\n| status | |\n|---|---|\n{rows}"
 
 
 def section(route: Route) -> str:

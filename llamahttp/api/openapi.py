@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from ..errors import LlamaHTTPError, StartupError
 from ..version import __version__
 from .field import Field, Table
 from .json_schema import PROMPT, PROMPTS, ROOT, Schema, of_field, of_table, of_types
-from .route import Route, disabled
+from .route import Route
 from .shapes import Error
-
-REFUSALS = {
-    400: "The request is wrong; the message names the field, its value and the limit.",
-    401: "An API key is needed.",
-    404: "There is no such route or object.",
-    405: "The route does not take this method.",
-    413: "The body is too large.",
-    429: "Too many requests wait already; `Retry-After` tells when to come back.",
-    500: "Something failed here; the server's log has the details.",
-    501: "The feature is switched off, or the model or this server does not have it.",
-    503: "The model is loading, or the server is stopping.",
-}
-FORBIDDEN = "The feature is disabled."
 
 TITLE = "llamahttp"
 DESCRIPTION = "llama-server's HTTP API. Null is the same as absent; members that are not listed are ignored."
+
+
+def kinds(error: type[LlamaHTTPError] = LlamaHTTPError) -> Iterator[type[LlamaHTTPError]]:
+    """Every kind of error that a client may get, of those that all parts share."""
+    if error is StartupError or error.__module__ != LlamaHTTPError.__module__:
+        return
+    yield error
+    for kind in error.__subclasses__():
+        yield from kinds(kind)
+
+
+def refusals() -> dict[str, Any]:
+    """All answers but the one that was asked for, by status."""
+    reasons: dict[int, list[str]] = {}
+    for kind in kinds():
+        reason = "Something failed here." if kind is LlamaHTTPError else (inspect.getdoc(kind) or "").split("\n\n")[0]
+        reasons.setdefault(kind.status, []).append(reason.replace("\n", " "))
+    return {str(status): refusal(" ".join(reasons[status])) for status in sorted(reasons)}
 
 
 def document(routes: Sequence[Route], prefix: str = "") -> dict[str, Any]:
@@ -116,13 +123,11 @@ def request_body(body: Table | Any) -> dict[str, Any]:
 
 def responses(route: Route) -> dict[str, Any]:
     """The answer that is asked for, and all refusals, which have one shape."""
-    refused = {str(status): refusal(reason) for status, reason in REFUSALS.items()}
-    if route.handler is disabled:
-        return {"403": refusal(FORBIDDEN)} | refused
+    refused = refusals()
     if not route.content_type:
         return {"204": {"description": "It is done."}} | refused
     if not route.answers and route.content_type == "application/json":
-        return refused  # a route that only says why it is not there
+        return refused  # all that the route does is to say why it is not there
     return {"200": success(route)} | refused
 
 
