@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from llamahttp.api.completion import salt
+from llamahttp.api.state import STATE
 from llamahttp.config import EngineConfig
 from llamahttp.task import CompletionTask
+from tests.fakes import FakeSamplerFactory
 
 from .conftest import Client, Recorder, Start, get, post, post_error, recorder
 
@@ -147,3 +149,16 @@ async def test_the_server_s_scales_can_be_changed(start: Start) -> None:
     assert shown[0].keys() == {"id", "path", "scale", "task_name", "prompt_prefix"}
     assert (await task_of(client)).adapters == ((1, 0.25),)
     assert "must be an array" in await post_error(client, "/lora-adapters", {})
+
+
+@pytest.mark.parametrize(("path", "body"), ROUTES)
+async def test_what_takes_long_to_sample_is_prepared_before_the_task_is_submitted(
+    start: Start, path: str, body: dict[str, Any]
+) -> None:
+    client = await start()
+    samplers: FakeSamplerFactory = client.app[STATE].engine._samplers  # type: ignore[union-attr, assignment]
+    await post(client, path, {"n_predict": 1, **body})
+    assert samplers.prepared == []
+    await post(client, path, {"n_predict": 1, "dry_multiplier": 0.7, "seed": 5, **body})
+    assert [params.dry_multiplier for params in samplers.prepared] == [0.7]
+    assert samplers.prepared[0] == samplers.opened[-1].params
