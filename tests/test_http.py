@@ -190,12 +190,16 @@ def test_ipv6() -> None:
 
 
 def test_a_name_of_the_web_is_refused_unless_it_is_allowed(url: str) -> None:
-    evil = {"Host": "evil.example"}
-    assert requests.get(f"{url}/v1/models", headers=evil, timeout=10).status_code == 403
+    def status(url: str, name: str) -> int:
+        port = url.rpartition(":")[2]
+        return requests.get(f"{url}/v1/models", headers={"Host": f"{name}:{port}"}, timeout=10).status_code
+
+    assert status(url, "localhost") == 200
+    assert status(url, "evil.example") == 403
     with Server(FAKE, ["--port", "0", "--allowed-hosts", "chat.example"]) as server:
         other = server.ready()
-        assert requests.get(f"{other}/v1/models", headers={"Host": "chat.example"}, timeout=10).status_code == 200
-        assert requests.get(f"{other}/v1/models", headers=evil, timeout=10).status_code == 403
+        assert status(other, "chat.example") == 200
+        assert status(other, "evil.example") == 403
 
 
 def test_keys_from_a_file_with_comments(tmp_path: Path) -> None:

@@ -105,10 +105,10 @@ def printable(text: str) -> str:
 @web.middleware
 async def hosts(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse requests that a page on the web may have sent here under a name of its own."""
-    transport = request.transport
-    is_tcp = transport is None or not isinstance(transport.get_extra_info("sockname"), str)
-    if is_tcp:  # no browser speaks over a UNIX socket
-        request.app[STATE].hosts.check(request.headers.get("Host"))
+    address = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    # no browser speaks over a UNIX socket, and over TLS the certificate would have to be of that name
+    if isinstance(address, tuple) and not request.secure:
+        request.app[STATE].hosts.check(request.headers.get("Host"), address[1])
     return await handler(request)
 
 
