@@ -6,6 +6,7 @@ Decides what a configuration leaves open, as llama-server does.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from .cache.disk import DiskTier
 from .cache.store import Store
 from .config import N_SLOTS_MAX, EngineConfig, Pooling
 from .errors import ModelError, NoMemory, StartupError
+
+log = logging.getLogger(__name__)
 
 N_SPARE = 9
 """Sequences of a unified cache that keep prompts for which there is no slot; one of them moves pieces of memory."""
@@ -86,6 +89,8 @@ class Loading:
         adapters = _open_adapters(config, model)
         self._opened.append(adapters)
         self._go_on()
+        if config.backend_sampling and not devices.gpus():
+            log.warning("--backend-sampling: there is no device but the CPU, where sampling within the graph is slower")
         decoder = _open_decoder(model, sizes, adapters)
         self._opened.append(decoder)
         self._go_on()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from process import REAL, Server
 
 from llamahttp import Engine
 
@@ -81,3 +82,17 @@ async def test_a_shifted_context_goes_on_with_the_adapter(memory: Memory, tmp_pa
     assert len(adapted.ids) == 400
     assert adapted.ids[-50:] != plain.ids[-50:]
     memory.judge.check(again)
+
+
+@pytest.mark.parametrize("flag", ["--lora", "--control-vector"])
+def test_a_wrong_file_is_one_line_at_the_start(llama_gguf: Path, tmp_path: Path, flag: str) -> None:
+    whole = models.write_lora(tmp_path / "lora.gguf").read_bytes()
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(whole[:-300])
+    for path in (cut, llama_gguf):
+        with Server(REAL, ["-m", str(llama_gguf), flag, str(path), "--port", "0"]) as server:
+            status, output, errors = server.end()
+        assert status == 1
+        [line] = [line for line in (output + errors).splitlines() if line.startswith("error: ")]
+        assert str(path) in line
+        assert "Traceback" not in output + errors
