@@ -1,0 +1,117 @@
+"""Schema: what the parameters of a tool say that a grammar and a parser need to know. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Schema = Any
+"""A JSON Schema: an object, or a boolean."""
+
+TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
+FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
+"""Those that llguidance enforces; any other says nothing that could be."""
+MAX_REFS = 50
+_ROOTS = ("$defs", "definitions")
+
+
+def resolve(schema: Schema, root: Schema) -> Schema:
+    """`schema`, or what it refers to within `root`."""
+    for _ in range(MAX_REFS):
+        ref = schema.get("$ref") if isinstance(schema, Mapping) else None
+        if not isinstance(ref, str) or not ref.startswith("#"):
+            return schema
+        target = root
+        for part in ref[1:].split("/")[1:]:
+            target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
+        if target is None:
+            return schema
+        schema = target
+    return schema
+
+
+def types(schema: Schema, root: Schema, depth: int = 0) -> frozenset[str]:
+    """The types that a value may have; all where nothing is said."""
+    schema = resolve(schema, root)
+    if not isinstance(schema, Mapping) or depth > MAX_REFS:
+        return TYPES
+    found = TYPES
+    kind = schema.get("type")
+    if isinstance(kind, str):
+        found &= {kind}
+    elif isinstance(kind, list):
+        found &= {each for each in kind if isinstance(each, str)}
+    elif "properties" in schema:
+        found &= {"object"}
+    elif "items" in schema:
+        found &= {"array"}
+    if "const" in schema:
+        found &= {type_of(schema["const"])}
+    if isinstance(schema.get("enum"), list):
+        found &= {type_of(value) for value in schema["enum"]}
+    for name in ("anyOf", "oneOf"):
+        if isinstance(schema.get(name), list):
+            found &= frozenset().union(*(types(each, root, depth + 1) for each in schema[name]))
+    for each in schema.get("allOf") or ():
+        found &= types(each, root, depth + 1)
+    return found & TYPES if found & TYPES else TYPES
+
+
+def type_of(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+    return "object"
+
+
+def properties(schema: Schema) -> Mapping[str, Schema]:
+    """The arguments that a tool names."""
+    schema = resolve(schema, schema)
+    found = schema.get("properties") if isinstance(schema, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def required(schema: Schema) -> frozenset[str]:
+    schema = resolve(schema, schema)
+    found = schema.get("required") if isinstance(schema, Mapping) else None
+    return frozenset(name for name in found if isinstance(name, str)) if isinstance(found, list) else frozenset()
+
+
+def is_open(schema: Schema) -> bool:
+    """Arguments are allowed that it does not name. As in llama-server not, if it names some and does not say so."""
+    schema = resolve(schema, schema)
+    if not isinstance(schema, Mapping):
+        return True
+    more = schema.get("additionalProperties")
+    return more is not False if not properties(schema) else more is not None and more is not False
+
+
+def within(schema: Schema, root: Schema) -> Schema:
+    """A part of `root` as a schema of its own, which still finds what it refers to."""
+    if not isinstance(schema, Mapping) or not isinstance(root, Mapping):
+        return schema
+    return {name: root[name] for name in _ROOTS if name in root} | dict(schema)
+
+
+def enforceable(schema: Schema) -> Schema:
+    """`schema` without formats that say nothing to a grammar, such as `int32`."""
+    match schema:
+        case Mapping():
+            return {
+                name: value if name in ("const", "enum") else enforceable(value)
+                for name, value in schema.items()
+                if not (name == "format" and isinstance(value, str) and value not in FORMATS)
+            }
+        case list():
+            return [enforceable(each) for each in schema]
+    return schema
