@@ -274,6 +274,10 @@ class Engine:
         """A GBNF grammar, compiled on another thread unless it is one of the last. Raises GrammarError."""
         return await asyncio.to_thread(self._grammars.compile, text)
 
+    async def compile_lark(self, text: str) -> Grammar:
+        """The same for a grammar in llguidance's Lark."""
+        return await asyncio.to_thread(self._grammars.compile_lark, text)
+
     # --- slot files
 
     async def save_slot(self, id_slot: int, path: Path) -> SlotFile:

@@ -86,6 +86,8 @@ class GrammarCompiler:
         self._made: GrammarVocab | None = None
         self.compile = functools.lru_cache(N_CACHED)(self._compile)
         """Compile a GBNF text. Takes milliseconds, for hostile texts up to a second. Raises GrammarError."""
+        self.compile_lark = functools.lru_cache(N_CACHED)(self._compile_lark)
+        """Compile a text in llguidance's Lark. Raises GrammarError."""
 
     def prepare(self) -> None:
         """Make what all grammars need, so that the first one need not wait for it. Any thread."""
@@ -99,7 +101,9 @@ class GrammarCompiler:
             return self._made
 
     def _compile(self, text: str) -> Grammar:
-        lark = to_lark(text, self._vocab.n_tokens, self._find_token)
+        return self._compile_lark(to_lark(text, self._vocab.n_tokens, self._find_token))
+
+    def _compile_lark(self, lark: str) -> Grammar:
         tokens = self._tokens
         matcher = llguidance.LLMatcher(tokens.tokenizer, lark, log_level=0, limits=_LIMITS)
         grammar = Grammar(tokens, matcher)

@@ -86,7 +86,7 @@ class Template(Protocol):
 
 @functools.lru_cache(N_KEPT)
 def detect(template: Template) -> ChatFormat:
-    """The format of a template, found when it is asked for first; content only, perhaps with reasoning, where no calls are found."""
+    """The format of a template, found when it is asked for first; without calls where none can be understood."""
     samples = _Samples(template)
     known = formats.find(template.source)
     thought = known.thought or _thought(samples)

@@ -253,8 +253,8 @@ def without_calls(node: Node) -> Node | None:
         case Call():
             return None
         case Seq(parts):
-            left = [without_calls(part) for part in parts]
-            return Seq(tuple(part for part in left if part)) if None not in left else None
+            left = [part for each in parts if (part := without_calls(each))]
+            return Seq(tuple(left)) if len(left) == len(parts) else None
         case Choice(options):
             left = [option for each in options if (option := without_calls(each))]
             return Choice(tuple(left)) if left else None
