@@ -376,7 +376,8 @@ class ResidentCache:
         if n_shared == 0:
             self.forget(sequence)
             return
-        self._cut(sequence, n_shared)
+        if sequence.n_past > n_shared:
+            self._cut(sequence, n_shared)
         self.release(sequence)
 
     def release(self, sequence: Sequence) -> None:
