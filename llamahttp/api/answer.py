@@ -68,8 +68,9 @@ class Answer:
             n_new = assembler.n_tokens - len(self.ids)
             self.ids.extend(tokens.ids[:n_new])
             self.probs.extend(tokens.probs[:n_new])
-        text = self._indented(text)
-        if self._is_over(text, tokens):
+        if self._indent is not None:
+            text = self._indented(text, self._indent)
+        if assembler.stopped is not None or self._end is not None or self._is_late(text, tokens):
             self._is_stopped = True
             self.stream.stop(assembler.n_tokens)
         if self._unsent_prefix:
@@ -87,22 +88,17 @@ class Answer:
         """The rest of the text, when the task has ended."""
         self.finished = finished
         self.timings = finished.timings
-        rest, self._unsent_prefix = self._unsent_prefix + self._indented(self._assembler.finish()), ""
+        rest = self._assembler.finish()
+        if self._indent is not None:
+            rest = self._indented(rest, self._indent)
+        rest, self._unsent_prefix = self._unsent_prefix + rest, ""
         return rest
 
-    def _is_over(self, text: str, tokens: Tokens) -> bool:
-        """A stop string, a line that is not indented or the time limit ends the answer here."""
-        if self._assembler.stopped is not None or self._end is not None:
-            return True
-        return self._t_max_ms > 0 and self._is_late(text, tokens)
-
-    def _indented(self, text: str) -> str:
+    def _indented(self, text: str, rule: IndentRule) -> str:
         """The part of `text`, which the assembler gave last, that is indented as it has to be."""
-        if self._indent is None:
-            return text
         if self._end is not None:
             return ""
-        at = self._indent.end(text)
+        at = rule.end(text)
         if at is None:
             return text
         self._end = len(self._assembler.text) - len(text) + at
@@ -110,7 +106,7 @@ class Answer:
 
     def _is_late(self, text: str, tokens: Tokens) -> bool:
         """As in llama-server only a new line ends an answer that took too long."""
-        return "\n" in text and tokens.timings.predicted_ms > self._t_max_ms
+        return self._t_max_ms > 0 and "\n" in text and tokens.timings.predicted_ms > self._t_max_ms
 
     @property
     def text(self) -> str:

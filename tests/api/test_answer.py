@@ -3,7 +3,7 @@ from __future__ import annotations
 from llamahttp.api.answer import Answer
 from llamahttp.api.parameters import COMPLETION_TABLE
 from llamahttp.api.schema import completion_request
-from llamahttp.task import Finished, StopReason, Timings, Tokens
+from llamahttp.task import Finished, PromptProgress, StopReason, Timings, Tokens
 
 PIECES = [bytes([i]) for i in range(256)]
 
@@ -71,3 +71,21 @@ def test_a_full_context_is_told() -> None:
     answer.take(tokens("a"))
     answer.finish(finished(StopReason.CONTEXT))
     assert (answer.is_truncated, answer.stop_type, answer.finish_reason) == (True, "limit", "length")
+
+
+def test_a_line_that_is_not_indented_ends_the_answer() -> None:
+    answer, stream = make_answer(n_indent=2)
+    assert answer.take(tokens("a\n  b\n")) == "a\n  b\n"
+    assert answer.take(tokens(" cd")) == " "
+    assert answer.take(tokens("ef")) == ""
+    assert answer.finish(finished(StopReason.CALLER)) == ""
+    assert (answer.text, answer.stop_type, stream.stopped_after) == ("a\n  b\n ", "limit", [9])
+
+
+def test_the_first_report_of_progress_tells_what_was_cached() -> None:
+    answer, _ = make_answer()
+    assert answer.take_progress(PromptProgress(9, 3, 7, 5.0)) == (
+        PromptProgress(9, 3, 3, 0.0),
+        PromptProgress(9, 3, 7, 5.0),
+    )
+    assert answer.take_progress(PromptProgress(9, 3, 9, 6.0)) == (PromptProgress(9, 3, 9, 6.0),)
