@@ -42,6 +42,20 @@ ESCAPED = {"meetkai-functionary-medium-v3.1.jinja"}
 """Templates for which transformers escapes JSON as if for HTML, since they mark a part of a sum as safe."""
 
 
+ADAPTED: dict[str, set[str]] = {
+    "StepFun3.5-Flash.jinja": {"turns", "system-turns", "system-no-prompt", "continued-turns"},
+    "google-gemma-4-31B-it-interleaved.jinja": {
+        key for key, case in cases.CASES.items() if any("tool_calls" in message for message in case.messages)
+    },
+    "google-gemma-4-31B-it.jinja": {"called-with-text"},
+    "mistralai-Ministral-3-14B-Reasoning-2512.jinja": {
+        key for key, case in cases.CASES.items() if any("reasoning_content" in message for message in case.messages)
+    },
+}
+"""Templates that are given or show something else than in transformers, for which conversations: see the
+work-arounds in `template_messages` and the end of Gemma 4's turns."""
+
+
 @pytest.fixture(scope="module")
 def folder() -> Path:
     folder = cases.folder()
@@ -100,7 +114,7 @@ def test_prompts_are_those_of_transformers(template: ChatTemplate, name: str) ->
         expected, found = TEMPLATES[name]["cases"][key], outcome(template, case)
         if found != expected and not is_known(name, key, expected, found):
             different.append(key)
-    assert not different
+    assert set(different) == ADAPTED.get(name, set())
 
 
 def is_known(name: str, key: str, expected: str, found: str) -> bool:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from ..config import ServerConfig
 from ..errors import InvalidRequest, NotSupported
-from .reasoning import CLOSE, open_thought
+from ..template_messages import message_text
+from .reasoning import CLOSE, OPEN, open_thought
 from .turns import turn_offsets
 
 if TYPE_CHECKING:
     from ..chat_template import ChatTemplate
 
 DEFAULT_CONFIG = ServerConfig()
+
+TEXT_FIELDS = ("name", "reasoning_content", "tool_call_id")
 
 MEDIA = {"image_url": "image", "input_audio": "audio", "input_video": "video", "video_url": "video"}
 
@@ -51,29 +55,45 @@ def chat_prompt(
     messages = read_messages(body)
     tools = read_tools(values["tools"])
     check_tool_choice(values["tool_choice"])
-    last = messages.pop() if read_continuation(values, messages, config.prefill_assistant) else None
-    adds_prompt = last is not None or values["add_generation_prompt"] is not False
-    kwargs = config.template_variables | template_kwargs(values)
+    field = read_continuation(values, messages, config.prefill_assistant)
+    template = template.for_tools(tools)
+    asked = {"enable_thinking": template.thinks} | config.template_variables | template_kwargs(values)
+    inputs: dict[str, Any] = {"tools": tools, "kwargs": asked}
 
     def render(messages: Sequence[dict[str, Any]], *, adds_prompt: bool = False) -> str:
-        return template.render(messages, tools=tools, add_generation_prompt=adds_prompt, kwargs=kwargs)
+        return template.render(messages, add_generation_prompt=adds_prompt, **inputs)
 
-    text = render(messages, adds_prompt=adds_prompt)
-    if last is not None:
-        prompt = continued(text, last)
-    elif config.skip_chat_parsing:
-        prompt = ChatPrompt(text)
+    if field:
+        *messages, last = messages
+        begun = render(messages, adds_prompt=True)
+        shown = None if open_thought(begun) else template.render_continued([*messages, last], field, **inputs)
+        prompt = continued(begun, shown, last, field, can_think=CLOSE in template.source)
     else:
-        prompt = ChatPrompt(text, thought=open_thought(text), can_think=CLOSE in template.source)
-    return replace(prompt, turns=turn_offsets(text, messages, render)) if finds_turns else prompt
+        text = render(messages, adds_prompt=values["add_generation_prompt"] is not False)
+        can_think = CLOSE in template.source and not config.skip_chat_parsing
+        prompt = ChatPrompt(text, thought=open_thought(text) if can_think else "", can_think=can_think)
+    return replace(prompt, turns=turn_offsets(prompt.text, messages, render)) if finds_turns else prompt
 
 
-def continued(text: str, message: dict[str, Any]) -> ChatPrompt:
-    """The prompt that goes on with `message`, where `text` ends with the beginning of an answer."""
-    if open_thought(text):
-        text += f"{message.get('reasoning_content') or ''}\n{CLOSE}\n\n"
-    prefill = message_text(message)
-    return ChatPrompt(text + prefill, prefill)
+def continued(begun: str, shown: str | None, message: dict[str, Any], field: str, *, can_think: bool) -> ChatPrompt:
+    """The prompt that goes on with a field of `message`.
+
+    `begun` ends with the beginning of an answer. `shown` ends with the message as the template shows it, which does
+    not have to begin like an answer, and does not have to hold the message's thought; None if it leaves out the field.
+    """
+    thought = message.get("reasoning_content") or ""
+    if field == "reasoning_content":
+        if shown is None:
+            shown = f"{begun if open_thought(begun) else f'{begun}{OPEN}'}{thought}"
+        return ChatPrompt(shown, thought=shown[shown.rfind(OPEN) :] if OPEN in shown else OPEN, can_think=can_think)
+    content = message_text(message)
+    if shown is None or thought not in shown:
+        if not open_thought(begun) and thought and can_think:
+            begun += f"{OPEN}\n"
+        if open_thought(begun):
+            begun += f"{thought}\n{CLOSE}\n\n"
+        shown = begun + content
+    return ChatPrompt(shown, content)
 
 
 def read_messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -100,15 +120,35 @@ def check_message(message: Any, where: str) -> None:
         raise InvalidRequest(f"All non-assistant messages must contain 'content', but '{where}' does not")
     if role == "assistant" and "content" not in message and "tool_calls" not in message:
         raise InvalidRequest("Assistant message must contain either 'content' or 'tool_calls'!")
+    for name in TEXT_FIELDS:
+        if not isinstance(message.get(name), (str, NoneType)):
+            raise InvalidRequest(f"Expected '{where}.{name}' to be a string")
     calls = message.get("tool_calls")
-    if calls is not None and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
+    if not isinstance(calls, (list, NoneType)):
         raise InvalidRequest(f"Expected '{where}.tool_calls' to be an array of objects")
+    for i, call in enumerate(calls or ()):
+        check_call(call, f"{where}.tool_calls[{i}]")
     content = message.get("content")
     if isinstance(content, list):
         for part in content:
             check_part(part)
     elif content is not None and not isinstance(content, str):
         raise InvalidRequest(f"Expected 'content' to be a string or an array, but '{where}.content' is neither")
+
+
+def check_call(call: Any, where: str) -> None:
+    if not isinstance(call, dict):
+        raise InvalidRequest(f"Expected '{where}' to be an object")
+    if call.get("type", "function") != "function":
+        raise InvalidRequest(f"Unsupported tool call type: '{where}.type' is {call['type']!r}, not 'function'")
+    if not isinstance(call.get("id"), (str, NoneType)):
+        raise InvalidRequest(f"Expected '{where}.id' to be a string")
+    match call.get("function"):
+        case {"name": str(), "arguments": str() | dict()}:
+            return
+        case {"name": str()}:
+            raise InvalidRequest(f"Expected '{where}.function.arguments' to be a string or an object")
+    raise InvalidRequest(f"Expected '{where}.function' to be an object with a 'name', which is a string")
 
 
 def check_part(part: Any) -> None:
@@ -118,14 +158,6 @@ def check_part(part: Any) -> None:
         case {"type": str(kind)} if kind in MEDIA:
             raise NotSupported(f"{MEDIA[kind]} input is not supported by this server")
     raise InvalidRequest("unsupported content[].type: only {type: text, text: string} is known")
-
-
-def message_text(message: dict[str, Any]) -> str:
-    """A message's content as one text; parts stand on lines of their own."""
-    content = message.get("content")
-    if isinstance(content, list):
-        return "\n".join(part["text"] for part in content)
-    return content or ""
 
 
 def read_tools(tools: list[Any]) -> list[dict[str, Any]]:
@@ -138,39 +170,40 @@ def read_tools(tools: list[Any]) -> list[dict[str, Any]]:
 
 
 def check_tool_choice(choice: Any) -> None:
-    """Tools are shown to the model, but nothing makes it use one yet."""
-    if choice == "required" or isinstance(choice, dict):
-        raise NotSupported("Field 'tool_choice': this server cannot force a tool call yet")
+    """Tools are shown to the model, but nothing makes it use one."""
     if choice not in ("auto", "none"):
         raise InvalidRequest(f"Invalid tool_choice: {choice}")
 
 
 def check_format(response_format: dict[str, Any]) -> None:
     kind = response_format.get("type")
-    if kind in ("json_object", "json_schema"):
-        raise NotSupported(f"Field 'response_format': this server cannot do {kind} yet")
     if kind not in (None, "", "text"):
         raise InvalidRequest(f'response_format type must be one of "text" or "json_object", but got: {kind}')
 
 
-def read_continuation(values: Mapping[str, Any], messages: list[dict[str, Any]], prefills: bool = True) -> bool:
-    """Whether the answer continues the last message: when asked for, and if it `prefills` always when it is the
-    assistant's."""
+def read_continuation(values: Mapping[str, Any], messages: list[dict[str, Any]], prefills: bool = True) -> str:
+    """The field of the last message that the answer continues, if it does.
+
+    That is so when asked for, and if it `prefills` always when the message is the assistant's.
+    """
     asked = values["continue_final_message"]
     if asked not in (None, False, True, "content", "reasoning_content"):
         raise InvalidRequest(f"Invalid continue_final_message: {asked}")
-    if asked == "reasoning_content":
-        raise NotSupported("Field 'continue_final_message': this server cannot continue reasoning yet")
     if asked and values["add_generation_prompt"] is not False:
         raise InvalidRequest("Cannot set both add_generation_prompt and continue_final_message to true.")
     roles = [message["role"] for message in messages[-2:]]
-    if roles[-1] != "assistant" or not (asked or prefills):
-        return False
+    if not (asked or (prefills and roles[-1] == "assistant")):
+        return ""
     if not asked and roles == ["assistant", "assistant"]:
         raise InvalidRequest("Cannot have 2 or more assistant messages at the end of the list.")
-    if messages[-1].get("tool_calls"):
+    if roles[-1] != "assistant":
+        raise InvalidRequest(f"Cannot continue the last message, which is not the assistant's but the {roles[-1]}'s.")
+    last = messages[-1]
+    if last.get("tool_calls"):
         raise InvalidRequest("Cannot continue an assistant message that contains tool calls.")
-    return True
+    if isinstance(asked, str):
+        return asked
+    return "reasoning_content" if last.get("reasoning_content") and not last.get("content") else "content"
 
 
 def template_kwargs(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,19 @@ import pytest
 from llamahttp.api.chat import ChatPrompt, chat_prompt
 from llamahttp.api.parameters import CHAT_TABLE
 from llamahttp.chat_template import CHATML, ChatTemplate
+from llamahttp.config import ServerConfig
 from llamahttp.errors import InvalidRequest, LlamaHTTPError, NotSupported
 
 USER = {"role": "user", "content": "hi"}
 BOT = {"role": "assistant", "content": "yes"}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {}}}
+CALL = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+CONTINUED = {"add_generation_prompt": False, "continue_final_message": True}
+
+
+def calling(**changes: Any) -> dict[str, Any]:
+    """A body with a call that differs from a good one."""
+    return {"messages": [USER, BOT | {"tool_calls": [CALL | changes]}, USER]}
 
 
 def render(template: str = CHATML, **body: Any) -> ChatPrompt:
@@ -41,7 +49,7 @@ def test_text_may_come_in_parts(content: object) -> None:
         {"add_generation_prompt": False, "continue_final_message": "content"},
     ],
 )
-def test_an_assistant_s_message_at_the_end_is_continued(body: dict[str, object]) -> None:
+def test_an_assistant_s_message_at_the_end_is_continued(body: dict[str, Any]) -> None:
     prompt = render(messages=[USER, BOT], **body)
     assert prompt == ChatPrompt(render().text + "yes", "yes")
 
@@ -80,11 +88,21 @@ def test_tools_and_variables_reach_the_template() -> None:
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, InvalidRequest, "unsupported content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, NotSupported, "image input is not"),
         ({"messages": [USER, BOT, BOT]}, InvalidRequest, "Cannot have 2 or more assistant messages"),
-        ({"messages": [USER, BOT | {"tool_calls": [{}]}]}, InvalidRequest, "Cannot continue an assistant message"),
-        ({"messages": [USER, BOT | {"tool_calls": [5]}]}, InvalidRequest, "Expected 'messages[1].tool_calls'"),
+        ({"messages": [USER, BOT | {"tool_calls": [CALL]}]}, InvalidRequest, "Cannot continue an assistant message"),
+        ({"messages": [USER, BOT | {"tool_calls": 5}]}, InvalidRequest, "Expected 'messages[1].tool_calls' to be an"),
+        ({"messages": [USER, BOT | {"tool_calls": [5]}]}, InvalidRequest, "Expected 'messages[1].tool_calls[0]' to"),
+        (calling(type="custom"), InvalidRequest, "Unsupported tool call type: 'messages[1].tool_calls[0].type' is"),
+        (calling(id=5), InvalidRequest, "Expected 'messages[1].tool_calls[0].id' to be a string"),
+        (calling(function=5), InvalidRequest, "Expected 'messages[1].tool_calls[0].function' to be an object"),
+        (calling(function={"name": 5}), InvalidRequest, "Expected 'messages[1].tool_calls[0].function' to be an obj"),
+        (calling(function={"name": "look"}), InvalidRequest, "Expected 'messages[1].tool_calls[0].function.argum"),
+        (calling(function={"name": "look", "arguments": [1]}), InvalidRequest, "Expected 'messages[1].tool_calls[0]"),
+        ({"messages": [USER | {"name": 5}]}, InvalidRequest, "Expected 'messages[0].name' to be a string"),
+        ({"messages": [BOT | {"reasoning_content": []}, USER]}, InvalidRequest, "Expected 'messages[0].reasoning_"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": 1}]}, InvalidRequest, "Expected 'messages[0]"),
         ({"continue_final_message": True}, InvalidRequest, "Cannot set both add_generation_prompt and"),
         ({"continue_final_message": "x"}, InvalidRequest, "Invalid continue_final_message: x"),
-        ({"continue_final_message": "reasoning_content"}, NotSupported, "Field 'continue_final_message'"),
+        ({**CONTINUED, "messages": [USER]}, InvalidRequest, "Cannot continue the last message, which is not the assi"),
         ({"tools": 5}, InvalidRequest, "Field 'tools': type must be array, but is number"),
         ({"tools": [5]}, InvalidRequest, "Expected 'tools' to be an array of"),
         ({"tool_choice": "zz"}, InvalidRequest, "Invalid tool_choice: zz"),
@@ -97,7 +115,7 @@ def test_tools_and_variables_reach_the_template() -> None:
         ({"chat_template_kwargs": {"enable_thinking": "x"}}, InvalidRequest, 'invalid type for "enable_thinking"'),
     ],
 )
-def test_bad_chats(body: dict[str, object], error: type[LlamaHTTPError], message: str) -> None:
+def test_bad_chats(body: dict[str, Any], error: type[LlamaHTTPError], message: str) -> None:
     with pytest.raises(error) as caught:
         render(**body)
     assert str(caught.value).startswith(message)
@@ -121,7 +139,7 @@ def test_messages_are_required() -> None:
         {"messages": [{"role": "user", "content": None}, USER]},
     ],
 )
-def test_defaults_may_be_sent(body: dict[str, object]) -> None:
+def test_defaults_may_be_sent(body: dict[str, Any]) -> None:
     assert render(**body).text.endswith("hi<|im_end|>\n<|im_start|>assistant\n")
 
 
@@ -144,3 +162,64 @@ def test_a_continued_answer_has_been_thought_about() -> None:
     assert prompt.text.endswith("assistant\n<think>\n\n</think>\n\nyes")
     prompt = render(THINKING, messages=[USER, BOT | {"reasoning_content": "hm"}])
     assert prompt.text.endswith("assistant\n<think>\nhm\n</think>\n\nyes")
+
+
+REASONING = (
+    "{% for m in messages %}<{{ m.role }}>"
+    "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
+    "{{ m.content }}</>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def test_thoughts_are_continued_as_the_template_shows_them() -> None:
+    thinking = {"role": "assistant", "content": "", "reasoning_content": "hm "}
+    for continues in (True, "reasoning_content"):
+        prompt = render(REASONING, messages=[USER, thinking], **CONTINUED | {"continue_final_message": continues})
+        assert prompt == ChatPrompt("<user>hi</><assistant><think>hm ", thought="<think>hm ", can_think=True)
+    said = thinking | {"content": "yes"}
+    prompt = render(REASONING, messages=[USER, said], **CONTINUED)
+    assert prompt == ChatPrompt("<user>hi</><assistant><think>hm </think>yes", "yes")
+
+
+def test_thoughts_are_continued_where_the_prompt_begins_them() -> None:
+    prompt = render(THINKING, messages=[USER, {"role": "assistant", "content": "", "reasoning_content": "hm"}])
+    assert prompt.text.endswith("assistant\n<think>\nhm")
+    assert (prompt.thought, prompt.can_think, prompt.prefill) == ("<think>\nhm", True, "")
+
+
+def test_thoughts_that_the_template_leaves_out_are_not_lost() -> None:
+    forgetful = REASONING.replace("m.reasoning_content %}<think>", "false %}<think>")
+    prompt = render(forgetful, messages=[USER, BOT | {"reasoning_content": "hm"}])
+    assert prompt == ChatPrompt("<user>hi</><assistant><think>\nhm\n</think>\n\nyes", "yes")
+
+
+def test_the_variant_for_tools_takes_the_template_s_place_when_there_are_tools() -> None:
+    template = ChatTemplate("plain", tool_use=ChatTemplate("{{ tools[0].function.name }}"))
+    bodies: list[dict[str, Any]] = [{"messages": [USER]}, {"messages": [USER], "tools": [TOOL]}]
+    prompts = [chat_prompt(body, CHAT_TABLE.decode(body), template).text for body in bodies]
+    assert prompts == ["plain", "look"]
+
+
+def test_templates_that_know_thoughts_are_asked_for_them_by_default() -> None:
+    """As llama-server does; transformers leaves it to the template."""
+    source = "{{ enable_thinking }}"
+    assert render(source).text == "False"
+    assert render(source + "{# </think> #}").text == "True"
+    assert render(source + "{# </think> #}", chat_template_kwargs={"enable_thinking": False}).text == "False"
+
+
+def test_what_a_request_asks_of_the_template_wins_over_the_command_line() -> None:
+    config = ServerConfig(template_kwargs=(("a", 1), ("b", 1), ("reasoning_effort", "low")))
+    body = {"messages": [USER], "chat_template_kwargs": {"b": 2}, "reasoning_effort": "high"}
+    template = ChatTemplate("{{ a }}{{ b }}{{ reasoning_effort }}")
+    assert chat_prompt(body, CHAT_TABLE.decode(body), template, config).text == "12high"
+
+
+def test_without_prefilling_an_assistant_s_message_at_the_end_is_one_like_others() -> None:
+    config = ServerConfig(prefill_assistant=False)
+    for messages in ([USER, BOT], [USER, BOT, BOT]):
+        asked: dict[str, Any] = {"messages": messages}
+        prompt = chat_prompt(asked, CHAT_TABLE.decode(asked), ChatTemplate(CHATML), config)
+        assert prompt.text.endswith("yes<|im_end|>\n<|im_start|>assistant\n") and not prompt.prefill
+    body = {"messages": [USER, BOT], **CONTINUED}
+    assert chat_prompt(body, CHAT_TABLE.decode(body), ChatTemplate(CHATML), config).prefill == "yes"
