@@ -315,7 +315,7 @@ class ServerConfig:
     chat_template: str | None = None
     """Jinja source that replaces the model's own, or `chatml`."""
     n_predict: int = -1
-    """Default and upper bound of a request's `n_predict`; -1 is none."""
+    """`n_predict` of requests that do not say; -1 is no limit."""
     n_keep: int = 0
     """Default of a request's `n_keep`."""
     cache_prompt: bool = True

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import InvalidRequest
 from ..task import SamplingParams
 from .field import Bias, Table, out_of_range
+from .parameters import COMPLETION_TABLE
 
 SAMPLING_NAMES = tuple(
     field.name for field in fields(SamplingParams) if field.name not in ("logit_bias", "n_post_probs")
@@ -64,6 +65,10 @@ class CompletionRequest:
     """Every value of the table, for `generation_settings`."""
 
 
+PLAIN_NAMES = tuple(field.name for field in fields(CompletionRequest) if field.name in COMPLETION_TABLE.fields)
+"""Fields that are parameters as they are."""
+
+
 def completion_request(
     table: Table,
     body: Mapping[str, object],
@@ -72,8 +77,8 @@ def completion_request(
     n_predict: int = -1,
     defaults: Mapping[str, Any] = {},
 ) -> CompletionRequest:
-    """Decode `body`. `n_slots` bounds `n`; `n_predict` is the server's own limit, -1 for none; `defaults` are the
-    values that the server gives fields which the body leaves out."""
+    """Decode `body`. `n_slots` bounds `n`; `n_predict` is the server's own where a request has no limit; `defaults`
+    are the values that the server gives fields which the body leaves out."""
     values = table.decode(body, defaults)
     n_tries = _tries(values, body, n_slots)
     if values["repeat_penalty"] <= 0:
@@ -83,34 +88,15 @@ def completion_request(
     if values["dry_base"] < 1:
         values["dry_base"] = defaults.get("dry_base", table.fields["dry_base"].default)
     probs = _probabilities(values, body, is_ranked=n_tries > values["n_cmpl"])
-    values["n_predict"] = _least(values["n_predict"], n_predict)
+    if values["n_predict"] == -1:
+        values["n_predict"] = n_predict
     return CompletionRequest(
         sampling=_sampling(values, probs),
-        logit_bias=values["logit_bias"],
-        stream=values["stream"],
-        include_usage=_include_usage(values["stream_options"]),
-        n_predict=values["n_predict"],
-        n_cmpl=values["n_cmpl"],
+        include_usage=bool(values["stream_options"].get("include_usage")),
         n_tries=n_tries,
         probs=probs,
-        stop=values["stop"],
-        t_max_predict_ms=values["t_max_predict_ms"],
-        n_indent=values["n_indent"],
-        cache_prompt=values["cache_prompt"],
-        cache_salt=values["cache_salt"],
-        n_cache_reuse=values["n_cache_reuse"],
-        id_slot=values["id_slot"],
-        priority=values["priority"],
-        n_keep=values["n_keep"],
-        n_discard=values["n_discard"],
-        lora=values["lora"],
-        echo=values["echo"],
-        return_tokens=values["return_tokens"],
-        return_progress=values["return_progress"],
-        timings_per_token=values["timings_per_token"],
-        sse_ping_interval=values["sse_ping_interval"],
-        response_fields=values["response_fields"],
         values=values,
+        **{name: values[name] for name in PLAIN_NAMES},
     )
 
 
@@ -147,14 +133,3 @@ def _probabilities(values: Mapping[str, Any], body: Mapping[str, object], *, is_
         return Probabilities(max(n_top, int(is_ranked)), n_top, n_top > 0, is_post)
     n_top = logprobs if logprobs is not True else n_top or 0
     return Probabilities(max(1, n_top), n_top, True, is_post)
-
-
-def _include_usage(options: Mapping[str, object]) -> bool:
-    return bool(options.get("include_usage"))
-
-
-def _least(wanted: int, limit: int) -> int:
-    """The smaller of two numbers of tokens of which -1 is infinite."""
-    if wanted < 0 or limit < 0:
-        return max(wanted, limit)
-    return min(wanted, limit)

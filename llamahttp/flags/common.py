@@ -38,7 +38,7 @@ COMMON: tuple[Flag, ...] = (
         metavar="N",
         parse=integer(-1),
         env="LLAMA_ARG_N_PREDICT",
-        help="most tokens that a request may generate (default: {}, -1 = no limit)",
+        help="most tokens to generate where a request does not say (default: {}, -1 = no limit)",
     ),
     Value(
         names=("--keep",),

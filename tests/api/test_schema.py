@@ -43,10 +43,10 @@ def test_seeds_are_32_bits(body: dict[str, object], seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "limit", "n_predict"), [(-1, -1, -1), (5, -1, 5), (-1, 5, 5), (9, 5, 5), (3, 5, 3), (0, 5, 0)]
+    ("wanted", "default", "n_predict"), [(-1, -1, -1), (5, -1, 5), (-1, 5, 5), (9, 5, 9), (3, 5, 3), (0, 5, 0)]
 )
-def test_the_server_s_limit_bounds_n_predict(wanted: int, limit: int, n_predict: int) -> None:
-    assert decode({"max_tokens": wanted}, limit).n_predict == n_predict
+def test_a_request_without_a_limit_gets_the_server_s(wanted: int, default: int, n_predict: int) -> None:
+    assert decode({"max_tokens": wanted}, default).n_predict == n_predict
 
 
 def test_the_server_s_defaults_hold_where_the_request_says_nothing() -> None:
