@@ -179,6 +179,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.slots", "aiohttp"),
     ("api.admin", "aiohttp"),
     ("api.shapes", "msgspec"),
+    ("api.completion_shapes", ""),
     ("api.route", "aiohttp"),
     ("api.routes", ""),
     ("api.openapi", ""),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import admin, embeddings, lora, native, openai, parameters, rerank, resume, shapes, slots
+from . import admin, completion_shapes, embeddings, lora, native, openai, parameters, rerank, resume, shapes, slots
 from .route import Route, disabled, missing
 
-TWO_SHAPES = (shapes.Completion, list[shapes.Completion])
-COMPLETION_EVENTS = (shapes.CompletionChunk, shapes.Completion)
+TWO_SHAPES = (completion_shapes.Completion, list[completion_shapes.Completion])
+COMPLETION_EVENTS = (completion_shapes.CompletionChunk, completion_shapes.Completion)
 EVENTS = "text/event-stream"
 MEDIA = "it takes a model that hears, which this server cannot load"
 ROUTER = "it belongs to a router of several models; this server serves one"
@@ -45,8 +45,8 @@ TEXT: tuple[Route, ...] = (
         openai.text_completion,
         "Text",
         parameters.TEXT_TABLE,
-        answers=(shapes.TextCompletion,),
-        events=(shapes.TextCompletionChunk,),
+        answers=(completion_shapes.TextCompletion,),
+        events=(completion_shapes.TextCompletionChunk,),
     ),
 )
 
@@ -57,8 +57,8 @@ CHAT: tuple[Route, ...] = (
         openai.chat_completion,
         "Chat",
         parameters.CHAT_TABLE,
-        answers=(shapes.ChatCompletion,),
-        events=(shapes.ChatCompletionChunk,),
+        answers=(completion_shapes.ChatCompletion,),
+        events=(completion_shapes.ChatCompletionChunk,),
     ),
     Route(
         "POST",
