@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ..config import ServerConfig
 from ..errors import InvalidRequest, NotSupported
 from ..template_messages import message_text
-from .reasoning import CLOSE, OPEN, open_thought
+from ..tools.detect import detect
+from ..tools.format import CONTENT_ONLY, ChatFormat, Thought
+from ..tools.formats import THINK
+from .tool_use import NO_TOOLS, ToolUse, read_tool_use
 from .turns import turn_offsets
 
 if TYPE_CHECKING:
@@ -36,6 +39,10 @@ class ChatPrompt:
     """Answers may begin with a thought."""
     turns: tuple[int, ...] = ()
     """Characters of `text` before each turn that later prompts may leave it at."""
+    format: ChatFormat = CONTENT_ONLY
+    """How the template has answers written."""
+    use: ToolUse = NO_TOOLS
+    """What answers may call."""
 
 
 def chat_prompt(
@@ -53,12 +60,14 @@ def chat_prompt(
     """
     check_format(values["response_format"])
     messages = read_messages(body)
-    tools = read_tools(values["tools"])
-    check_tool_choice(values["tool_choice"])
+    use = read_tool_use(values)
+    tools = values["tools"]
     field = read_continuation(values, messages, config.prefill_assistant)
     template = template.for_tools(tools)
-    asked = {"enable_thinking": template.thinks} | config.template_variables | template_kwargs(values)
-    inputs: dict[str, Any] = {"tools": tools, "kwargs": asked}
+    format = detect(template)
+    thought = format.thought
+    thinks = {"enable_thinking": True} if template.thinks else {}
+    inputs: dict[str, Any] = {"tools": tools, "kwargs": thinks | config.template_variables | template_kwargs(values)}
 
     def render(messages: Sequence[dict[str, Any]], *, adds_prompt: bool = False) -> str:
         return template.render(messages, add_generation_prompt=adds_prompt, **inputs)
@@ -66,32 +75,39 @@ def chat_prompt(
     if field:
         *messages, last = messages
         begun = render(messages, adds_prompt=True)
-        shown = None if open_thought(begun) else template.render_continued([*messages, last], field, **inputs)
-        prompt = continued(begun, shown, last, field, can_think=CLOSE in template.source)
+        is_open = thought is not None and bool(thought.opening(begun))
+        shown = None if is_open else template.render_continued([*messages, last], field, **inputs)
+        prompt = continued(begun, shown, last, field, thought)
     else:
         text = render(messages, adds_prompt=values["add_generation_prompt"] is not False)
-        can_think = CLOSE in template.source and not config.skip_chat_parsing
-        prompt = ChatPrompt(text, thought=open_thought(text) if can_think else "", can_think=can_think)
-    return replace(prompt, turns=turn_offsets(prompt.text, messages, render)) if finds_turns else prompt
+        prompt = ChatPrompt(text, can_think=thought is not None and not config.skip_chat_parsing)
+        if thought and prompt.can_think:
+            prompt = replace(prompt, thought=thought.opening(text))
+    turns = turn_offsets(prompt.text, messages, render) if finds_turns else ()
+    return replace(prompt, turns=turns, format=format, use=use)
 
 
-def continued(begun: str, shown: str | None, message: dict[str, Any], field: str, *, can_think: bool) -> ChatPrompt:
+def continued(begun: str, shown: str | None, message: dict[str, Any], field: str, known: Thought | None) -> ChatPrompt:
     """The prompt that goes on with a field of `message`.
 
     `begun` ends with the beginning of an answer. `shown` ends with the message as the template shows it, which does
     not have to begin like an answer, and does not have to hold the message's thought; None if it leaves out the field.
+    `known` is what thoughts look like, if the template tells.
     """
-    thought = message.get("reasoning_content") or ""
+    tags = known or THINK
+    start, end = tags.start.strip(), tags.end.strip()
+    reasoning = message.get("reasoning_content") or ""
     if field == "reasoning_content":
         if shown is None:
-            shown = f"{begun if open_thought(begun) else f'{begun}{OPEN}'}{thought}"
-        return ChatPrompt(shown, thought=shown[shown.rfind(OPEN) :] if OPEN in shown else OPEN, can_think=can_think)
+            shown = f"{begun if tags.opening(begun) else f'{begun}{start}'}{reasoning}"
+        thought = shown[shown.rfind(start) :] if start in shown else start
+        return ChatPrompt(shown, thought=thought, can_think=known is not None)
     content = message_text(message)
-    if shown is None or thought not in shown:
-        if not open_thought(begun) and thought and can_think:
-            begun += f"{OPEN}\n"
-        if open_thought(begun):
-            begun += f"{thought}\n{CLOSE}\n\n"
+    if shown is None or reasoning not in shown:
+        if not tags.opening(begun) and reasoning and known:
+            begun += f"{start}\n"
+        if tags.opening(begun):
+            begun += f"{reasoning}\n{end}\n\n"
         shown = begun + content
     return ChatPrompt(shown, content)
 
@@ -158,21 +174,6 @@ def check_part(part: Any) -> None:
         case {"type": str(kind)} if kind in MEDIA:
             raise NotSupported(f"{MEDIA[kind]} input is not supported by this server")
     raise InvalidRequest("unsupported content[].type: only {type: text, text: string} is known")
-
-
-def read_tools(tools: list[Any]) -> list[dict[str, Any]]:
-    for tool in tools:
-        match tool:
-            case {"type": "function", "function": {"name": str()}}:
-                continue
-        raise InvalidRequest("Expected 'tools' to be an array of {type: function, function: {name, ...}}")
-    return tools
-
-
-def check_tool_choice(choice: Any) -> None:
-    """Tools are shown to the model, but nothing makes it use one."""
-    if choice not in ("auto", "none"):
-        raise InvalidRequest(f"Invalid tool_choice: {choice}")
 
 
 def check_format(response_format: dict[str, Any]) -> None:

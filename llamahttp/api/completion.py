@@ -21,7 +21,7 @@ from ..errors import InvalidRequest, LlamaHTTPError
 from ..task import RANDOM_SEED, CompletionTask, Finished, PromptProgress, SamplingParams, Tokens
 from .answer import Answer
 from .body import json_response
-from .constraints import Thoughts, read_rules
+from .constraints import ChatRules, read_rules
 from .field import Bias
 from .keys import given_key
 from .lora import active, read_scales
@@ -83,15 +83,15 @@ async def respond(
     request: CompletionRequest,
     prompts: Sequence[Prompt],
     dialect: Dialect,
-    thoughts: Thoughts | None = None,
+    chat: ChatRules | None = None,
 ) -> web.StreamResponse:
     """Run every prompt `n_tries` times and answer. Leaving early, as when the client goes, cancels the tasks.
 
-    `thoughts`: how the answers think, where it is known better than the request says.
+    `chat`: what is known of a chat's answers.
     """
     state = http.app[STATE]
     engine = state.require_engine()
-    rules = await read_rules(engine, request.values, thoughts, state.config)
+    rules = await read_rules(engine, request.values, chat, state.config)
     common = replace(common_task(http, request), constraint=rules.constraint)
     common = replace(common, sampling=await with_bias(engine, request.sampling, request.logit_bias))
     await engine.prepare(common.sampling)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from ..budget import BudgetSpec, Ids
 from ..config import ServerConfig
 from ..constraint import AnswerConstraint, ConstraintSpec
 from ..errors import InvalidRequest
+from ..grammar import Grammar
 from ..trigger import Trigger, TriggerKind, Triggers
+from .calls import Reading, call_grammar
 from .field import INT32_MAX, out_of_range, wrong_type
 
 if TYPE_CHECKING:
@@ -31,6 +33,16 @@ class Thoughts:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatRules:
+    """What is known of a chat's answers better than its request says."""
+
+    thoughts: Thoughts | None
+    reading: Reading
+    pieces: Sequence[bytes]
+    """Bytes of each token, with the control tokens that the format is made of."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """What answers have to obey, and how their tokens show."""
 
@@ -38,27 +50,72 @@ class Rules:
     pieces: Sequence[bytes]
 
 
-async def read_rules(
-    engine: Engine, values: Mapping[str, Any], thoughts: Thoughts | None, config: ServerConfig
-) -> Rules:
+async def read_rules(engine: Engine, values: Mapping[str, Any], chat: ChatRules | None, config: ServerConfig) -> Rules:
     """The rules of a request's `values`. Raises InvalidRequest for a grammar or a trigger that cannot be used."""
     vocab = engine.vocab
     preserved = await _preserved(engine, values["preserved_tokens"])
-    pieces = vocab.special_pieces if config.special else vocab.pieces
+    pieces = vocab.special_pieces if config.special else chat.pieces if chat else vocab.pieces
     if preserved:
         pieces = PreservedPieces(pieces, vocab.special_pieces, preserved)
+    grammar, triggers = await _grammar(engine, values, chat, preserved)
+    budget = await _budget(engine, values, chat.thoughts if chat else None, config, is_lazy=triggers is not None)
+    spec = ConstraintSpec(vocab.special_pieces, vocab.pieces, grammar, triggers, budget)
+    return Rules(None if spec.is_empty else spec.start, pieces)
+
+
+async def _grammar(
+    engine: Engine, values: Mapping[str, Any], chat: ChatRules | None, preserved: frozenset[int]
+) -> tuple[Grammar | None, Triggers | None]:
+    """The request's own grammar, or that of its calls, and what wakes it, if it is a lazy one."""
+    if chat and chat.reading.use.tools:
+        calls, wanted = await compile_calls(engine, chat.reading)
+        return calls, Triggers(wanted) if wanted else None
     triggers = await _triggers(engine, values["grammar_triggers"], preserved)
     is_lazy = values["grammar_lazy"]
     if is_lazy and not triggers:
         raise InvalidRequest("Error: no triggers set for lazy grammar!")
-    spec = ConstraintSpec(
-        vocab.special_pieces,
-        vocab.pieces,
-        await engine.compile_grammar(values["grammar"]) if values["grammar"] else None,
-        Triggers(triggers) if is_lazy else None,
-        await _budget(engine, values, thoughts, config),
-    )
-    return Rules(None if spec.is_empty else spec.start, pieces)
+    grammar = await engine.compile_grammar(values["grammar"]) if values["grammar"] else None
+    return grammar, Triggers(triggers) if is_lazy else None
+
+
+# --- calls
+
+
+async def compile_calls(engine: Engine, reading: Reading) -> tuple[Grammar, tuple[Trigger, ...]]:
+    """The grammar of a chat's calls, and what wakes it.
+
+    Raises InvalidRequest, which names the tool, for parameters that no grammar can see to, of a tool that is strict or
+    has to be called. Other tools may then be called with any arguments.
+    """
+    try:
+        return await _compile_calls(engine, reading)
+    except InvalidRequest as error:
+        lenient = {name for name in reading.use.tools if not await _is_enforceable(engine, reading, name)}
+        if not lenient and reading.use.strict:
+            raise InvalidRequest(f"Field 'tools': no grammar of all of them can be made: {error}") from None
+        return await _compile_calls(engine, reading, frozenset(lenient or reading.use.tools))
+
+
+async def _compile_calls(
+    engine: Engine, reading: Reading, lenient: frozenset[str] = frozenset()
+) -> tuple[Grammar, tuple[Trigger, ...]]:
+    vocab = engine.vocab
+    ends = frozenset(vocab.special_pieces[token].decode("utf-8", "replace") for token in vocab.eog)
+    grammar = call_grammar(reading, ends, lenient)
+    return await engine.compile_lark(grammar.lark), grammar.triggers
+
+
+async def _is_enforceable(engine: Engine, reading: Reading, name: str) -> bool:
+    """Whether a grammar can be made of one tool alone. Raises InvalidRequest if it cannot, but has to."""
+    use = reading.use
+    try:
+        await _compile_calls(engine, replace(reading, use=replace(use, tools={name: use.tools[name]})))
+    except InvalidRequest as error:
+        if name not in use.strict:
+            return False
+        reason = str(error).partition("JSON schema: ")[2].removesuffix(")") or str(error)
+        raise InvalidRequest(f"Field 'tools': the parameters of {name!r} cannot be enforced: {reason}") from None
+    return True
 
 
 # --- tokens whose text shows
@@ -144,14 +201,14 @@ async def _as_token(engine: Engine, trigger: Trigger, preserved: frozenset[int])
 
 
 async def _budget(
-    engine: Engine, values: Mapping[str, Any], thoughts: Thoughts | None, config: ServerConfig
+    engine: Engine, values: Mapping[str, Any], thoughts: Thoughts | None, config: ServerConfig, *, is_lazy: bool
 ) -> BudgetSpec | None:
     """None where nobody can want a thought to end: without a limit, a control, or a grammar that sleeps meanwhile."""
     if thoughts is None:
         thoughts = Thoughts(values["reasoning_budget_start_tag"], values["reasoning_budget_end_tags"])
     n_tokens = values["reasoning_budget_tokens"]
     n_tokens = config.reasoning_budget if n_tokens < 0 else n_tokens
-    is_wanted = n_tokens >= 0 or values["reasoning_control"] or values["grammar_lazy"]
+    is_wanted = n_tokens >= 0 or values["reasoning_control"] or is_lazy
     if not is_wanted or not thoughts.start or not thoughts.ends:
         return None
     start = await _tokens(engine, thoughts.start)

@@ -1,4 +1,4 @@
-"""OpenAI: `/v1/completions`, `/v1/chat/completions` and `/v1/models`, with llama-server's additions."""
+"""OpenAI: `/v1/completions` and `/v1/models`, with llama-server's additions; what chats have in common with them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,17 @@ from ..task import PromptProgress
 from . import fragments
 from .answer import Answer
 from .body import encode, json_response, read_object
-from .chat import ChatPrompt, chat_prompt
+from .chat import chat_prompt
 from .completion import Prompt, respond
-from .constraints import Thoughts
 from .gap import read_gap
 from .infill import require_fim
 from .logprobs import legacy_logprobs, token_probs
 from .native import read_prompts
 from .parameters import CHAT_TABLE, CONTROL_TABLE, TEXT_TABLE
 from .prompt import tokenize_prompt
-from .reasoning import CLOSE, OPEN, ReasoningSplitter
 from .schema import CompletionRequest
 from .sse import DONE, event
 from .state import STATE, ServerState
-from .turns import token_positions
 
 ALPHABET = string.ascii_letters + string.digits
 
@@ -166,105 +163,6 @@ class TextDialect(OpenAIDialect):
         return DONE
 
 
-class ChatDialect(OpenAIDialect):
-    """The shapes of `/v1/chat/completions`."""
-
-    chunk_object = "chat.completion.chunk"
-    whole_object = "chat.completion"
-
-    def __init__(self, state: ServerState, request: CompletionRequest, chat: ChatPrompt) -> None:
-        super().__init__(state, request)
-        self._chat = chat
-        self._splits = chat.can_think and request.values["reasoning_format"] != "none"
-        self._splitters: dict[int, ReasoningSplitter] = {}
-        """By index, of the answers that may still be thinking."""
-
-    def envelope(self) -> dict[str, object]:
-        stamp = self._stamp
-        return {"created": stamp["created"], **self._id, "model": stamp["model"], **self._fingerprint} | {
-            "object": self.chunk_object
-        }
-
-    def choice(self, answer: Answer) -> dict[str, object]:
-        choice: dict[str, object] = {
-            "finish_reason": answer.finish_reason,
-            "index": answer.index,
-            "message": self._message(answer.text),
-        }
-        logprobs = self.logprobs(answer, 0)
-        return choice | {"logprobs": logprobs} if logprobs else choice
-
-    def _message(self, text: str) -> dict[str, object]:
-        if not self._splits:
-            return {"role": "assistant", "content": text}
-        splitter = self._splitter()
-        reasoning, content = map("".join, zip(splitter.feed(text), splitter.finish(), strict=True))
-        message: dict[str, object] = {"role": "assistant", "content": content}
-        return message | {"reasoning_content": reasoning} if reasoning else message
-
-    def _splitter(self) -> ReasoningSplitter:
-        return ReasoningSplitter(is_open=bool(self._chat.thought))
-
-    def begin(self, answer: Answer) -> None:
-        answer.head = b'data: {"choices":[{"finish_reason":null,"index":%d,"delta":{' % answer.index
-        answer.tail = b"}}],%b}\n\n" % encode(self.envelope())[1:-1]
-        if self._splits:
-            self._splitters[answer.index] = self._splitter()
-
-    def opening(self, answer: Answer) -> bytes:
-        return self._event(answer.index, {"role": "assistant", "content": None})
-
-    def progress(self, answer: Answer, progress: PromptProgress) -> bytes:
-        return self._event(answer.index, {"role": "assistant", "content": None}, more=self.report(progress))
-
-    def chunk(self, answer: Answer, text: str) -> bytes:
-        splitter = self._splitters.get(answer.index)
-        if splitter is None:
-            return self._delta(answer, "content", text)
-        reasoning, content = splitter.feed(text)
-        if splitter.is_done:
-            del self._splitters[answer.index]
-        return self._deltas(answer, reasoning, content)
-
-    def _deltas(self, answer: Answer, reasoning: str, content: str) -> bytes:
-        data = self._delta(answer, "reasoning_content", reasoning) if reasoning else b""
-        return data + self._delta(answer, "content", content) if content else data
-
-    def _delta(self, answer: Answer, member: str, text: str) -> bytes:
-        if not self._has_extras:
-            return b'%b"%b":%b%b' % (answer.head, member.encode(), encode(text), answer.tail)
-        logprobs, answer.n_shown = self.logprobs(answer, answer.n_shown), len(answer.ids)
-        extra = {"logprobs": logprobs} if logprobs else {}
-        return self._event(answer.index, {member: text}, extra=extra, more=self.timings_now(answer))
-
-    def ending(self, answer: Answer) -> bytes:
-        self._ended.append(answer)
-        splitter = self._splitters.pop(answer.index, None)
-        rest = self._deltas(answer, *splitter.finish()) if splitter else b""
-        more = {} if self._request.include_usage else self.timings(answer)
-        return rest + self._event(answer.index, {}, finish_reason=answer.finish_reason, more=more)
-
-    def done(self, answers: Sequence[Answer]) -> bytes:
-        """With `include_usage` a chunk without choices counts all answers together."""
-        if not self._request.include_usage:
-            return DONE
-        last = self.totals(answers) | self.timings(self._ended[-1])
-        return event({"choices": []} | self.envelope() | last) + DONE
-
-    def _event(
-        self,
-        index: int,
-        delta: dict[str, object],
-        *,
-        finish_reason: str | None = None,
-        extra: Mapping[str, object] = {},
-        more: Mapping[str, object] = {},
-    ) -> bytes:
-        """A chunk: `extra` goes into its choice, `more` beside it."""
-        choice = {"finish_reason": finish_reason, "index": index, "delta": delta, **extra}
-        return event({"choices": [choice], **self.envelope(), **more})
-
-
 async def text_completion(http: web.Request) -> web.StreamResponse:
     """Continue a text, or several; OpenAI's shape."""
     state = http.app[STATE]
@@ -289,27 +187,6 @@ async def read_suffixed(state: ServerState, request: CompletionRequest) -> Promp
     if request.echo:
         raise InvalidRequest("Field 'echo': it cannot be true together with a 'suffix'")
     return Prompt(await read_gap(state, text, request.values["suffix"]))
-
-
-async def chat_completion(http: web.Request) -> web.StreamResponse:
-    """Answer a chat; OpenAI's shape, with thoughts as `reasoning_content`."""
-    state = http.app[STATE]
-    engine = state.require_engine()
-    body = await read_object(http, state.config.max_body)
-    request = state.decode(CHAT_TABLE, body)
-    chat = chat_prompt(body, request.values, state.require_template(), state.config, finds_turns=engine.wants_turns)
-    tokens = await tokenize_prompt(engine, chat.text)
-    turns = token_positions(chat.turns, chat.text, tokens, engine.vocab)
-    prompt = Prompt(tokens, answer_prefix(request, chat), turns)
-    thoughts = Thoughts(OPEN, (CLOSE,), is_open=bool(chat.thought)) if chat.can_think else None
-    return await respond(http, request, [prompt], ChatDialect(state, request, chat), thoughts)
-
-
-def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
-    """What the prompt already holds of the answer and the client is to see."""
-    if chat.thought and request.values["reasoning_format"] == "none":
-        return chat.thought
-    return chat.prefill if request.echo else ""
 
 
 async def input_tokens(http: web.Request) -> web.Response:

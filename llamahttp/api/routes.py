@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import admin, completion_shapes, embeddings, lora, native, openai, parameters, rerank, resume, shapes, slots
+from . import (
+    admin,
+    chat_completion,
+    completion_shapes,
+    embeddings,
+    lora,
+    native,
+    openai,
+    parameters,
+    rerank,
+    resume,
+    shapes,
+    slots,
+)
 from .route import Route, disabled, missing
 
 TWO_SHAPES = (completion_shapes.Completion, list[completion_shapes.Completion])
@@ -54,7 +67,7 @@ CHAT: tuple[Route, ...] = (
     Route(
         "POST",
         both("/chat/completions"),
-        openai.chat_completion,
+        chat_completion.chat_completion,
         "Chat",
         parameters.CHAT_TABLE,
         answers=(completion_shapes.ChatCompletion,),

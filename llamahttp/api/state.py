@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,16 +25,28 @@ from .schema import CompletionRequest, completion_request
 from .sessions import Sessions
 
 if TYPE_CHECKING:
+    from ..abc import Vocab
     from ..chat_template import ChatTemplate
     from ..engine import Engine
     from ..errors import StartupError
     from ..task import EngineSnapshot
+    from ..tools.format import ChatFormat
 
 LOADING = "Loading model"
 
 
 async def stay_awake() -> None:
     """What there is to do for a model that never sleeps."""
+
+
+def shown_tokens(vocab: Vocab, format: ChatFormat) -> list[int]:
+    """Control tokens that are literals of a format, or parts of one; those that end an answer never show."""
+    literals = [text.encode() for text in format.literals]
+    return [
+        token
+        for token, (piece, special) in enumerate(zip(vocab.pieces, vocab.special_pieces, strict=True))
+        if piece != special and token not in vocab.eog and any(special in text for text in literals)
+    ]
 
 
 @dataclass
@@ -74,6 +86,7 @@ class ServerState:
         self.cors = Cors.of(self.config)
         self.hosts = Hosts(self.config)
         self.shown = shown(self.config.http)
+        self._pieces: dict[int, Sequence[bytes]] = {}  # by the id of a format, which lives as long as its template
         self.awake.set()
 
     @property
@@ -93,6 +106,18 @@ class ServerState:
     async def snapshot(self) -> EngineSnapshot:
         """The engine's state; that before it fell asleep, while it sleeps. Raises Unavailable while it loads."""
         return self.last_snapshot or await self.require_engine().snapshot()
+
+    def pieces_of(self, format: ChatFormat) -> Sequence[bytes]:
+        """Bytes of each token as they appear in a chat's answer, where the tokens show that `format` is made of."""
+        pieces = self._pieces.get(id(format))
+        if pieces is None:
+            vocab = self.require_engine().vocab
+            shown = shown_tokens(vocab, format)
+            pieces = [*vocab.pieces]
+            for token in shown:
+                pieces[token] = vocab.special_pieces[token]
+            self._pieces[id(format)] = pieces = pieces if shown else vocab.pieces
+        return pieces
 
     @property
     def model_name(self) -> str:

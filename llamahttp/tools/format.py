@@ -91,6 +91,9 @@ class ChatFormat:
         return ChatFormat(self.name, thought, islands, primer=self.primer if islands else "")
 
 
+CONTENT_ONLY = ChatFormat()
+
+
 def mark(text: str) -> Island:
     """Text that is not shown."""
     return Island(Text(text))

@@ -6,7 +6,7 @@ are not shown: the calls are found.
 
 from __future__ import annotations
 
-from .format import ChatFormat, Island, Thought, mark
+from .format import CONTENT_ONLY, ChatFormat, Island, Thought, mark
 from .pattern import (
     Arguments,
     Call,
@@ -293,9 +293,8 @@ KNOWN: tuple[tuple[tuple[str, ...], ChatFormat], ...] = (
         ),
     ),
 )
-NOTHING = ChatFormat()
 
 
 def find(source: str) -> ChatFormat:
     """What is known of a template: the first of `KNOWN` whose texts are all in its source."""
-    return next((format for texts, format in KNOWN if all(text in source for text in texts)), NOTHING)
+    return next((format for texts, format in KNOWN if all(text in source for text in texts)), CONTENT_ONLY)

@@ -127,6 +127,11 @@ class Parser:
         self._steps = self._answer(is_open)
         self._go_on()
 
+    @property
+    def has_whole_calls(self) -> bool:
+        """There are calls, and nothing is wrong with any."""
+        return self.n_whole == self._n_calls > 0 and not self.is_malformed
+
     def feed(self, text: str) -> list[Event]:
         """Take text; return what it shows, perhaps nothing."""
         keep = self._at if self._hold is None else self._hold

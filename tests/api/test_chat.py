@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from llamahttp.api.chat import ChatPrompt, chat_prompt
 from llamahttp.api.parameters import CHAT_TABLE
-from llamahttp.chat_template import CHATML, ChatTemplate
+from llamahttp.builtin_templates import CHATML
+from llamahttp.chat_template import ChatTemplate
 from llamahttp.config import ServerConfig
 from llamahttp.errors import InvalidRequest, LlamaHTTPError, NotSupported
+from llamahttp.tools.format import CONTENT_ONLY
 
 USER = {"role": "user", "content": "hi"}
 BOT = {"role": "assistant", "content": "yes"}
@@ -25,6 +28,11 @@ def calling(**changes: Any) -> dict[str, Any]:
 def render(template: str = CHATML, **body: Any) -> ChatPrompt:
     body = {"messages": [USER]} | body
     return chat_prompt(body, CHAT_TABLE.decode(body), ChatTemplate(template))
+
+
+def shown(prompt: ChatPrompt) -> ChatPrompt:
+    """A prompt but for how answers to it are read."""
+    return replace(prompt, format=CONTENT_ONLY)
 
 
 def test_the_prompt_ends_with_the_beginning_of_an_answer() -> None:
@@ -175,10 +183,10 @@ def test_thoughts_are_continued_as_the_template_shows_them() -> None:
     thinking = {"role": "assistant", "content": "", "reasoning_content": "hm "}
     for continues in (True, "reasoning_content"):
         prompt = render(REASONING, messages=[USER, thinking], **CONTINUED | {"continue_final_message": continues})
-        assert prompt == ChatPrompt("<user>hi</><assistant><think>hm ", thought="<think>hm ", can_think=True)
+        assert shown(prompt) == ChatPrompt("<user>hi</><assistant><think>hm ", thought="<think>hm ", can_think=True)
     said = thinking | {"content": "yes"}
     prompt = render(REASONING, messages=[USER, said], **CONTINUED)
-    assert prompt == ChatPrompt("<user>hi</><assistant><think>hm </think>yes", "yes")
+    assert shown(prompt) == ChatPrompt("<user>hi</><assistant><think>hm </think>yes", "yes")
 
 
 def test_thoughts_are_continued_where_the_prompt_begins_them() -> None:
@@ -190,7 +198,7 @@ def test_thoughts_are_continued_where_the_prompt_begins_them() -> None:
 def test_thoughts_that_the_template_leaves_out_are_not_lost() -> None:
     forgetful = REASONING.replace("m.reasoning_content %}<think>", "false %}<think>")
     prompt = render(forgetful, messages=[USER, BOT | {"reasoning_content": "hm"}])
-    assert prompt == ChatPrompt("<user>hi</><assistant><think>\nhm\n</think>\n\nyes", "yes")
+    assert shown(prompt) == ChatPrompt("<user>hi</><assistant><think>\nhm\n</think>\n\nyes", "yes")
 
 
 def test_the_variant_for_tools_takes_the_template_s_place_when_there_are_tools() -> None:
@@ -203,7 +211,7 @@ def test_the_variant_for_tools_takes_the_template_s_place_when_there_are_tools()
 def test_templates_that_know_thoughts_are_asked_for_them_by_default() -> None:
     """As llama-server does; transformers leaves it to the template."""
     source = "{{ enable_thinking }}"
-    assert render(source).text == "False"
+    assert render(source).text == ""
     assert render(source + "{# </think> #}").text == "True"
     assert render(source + "{# </think> #}", chat_template_kwargs={"enable_thinking": False}).text == "False"
 

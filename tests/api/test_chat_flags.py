@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from llamahttp import flags
 from llamahttp.api.chat import ChatPrompt, chat_prompt
 from llamahttp.api.parameters import CHAT_TABLE
-from llamahttp.chat_template import CHATML, ChatTemplate
+from llamahttp.builtin_templates import CHATML
+from llamahttp.chat_template import ChatTemplate
+from llamahttp.tools.format import CONTENT_ONLY
 
 USER = {"role": "user", "content": "hi"}
 BOT = {"role": "assistant", "content": "yes"}
@@ -48,5 +51,5 @@ def test_an_assistants_last_message_is_whole_without_prefill() -> None:
 
 
 def test_thoughts_stay_in_the_content_where_nothing_is_parsed() -> None:
-    assert render("", THINKS) == ChatPrompt("hi<think>", thought="<think>", can_think=True)
-    assert render("--skip-chat-parsing", THINKS) == ChatPrompt("hi<think>")
+    assert replace(render("", THINKS), format=CONTENT_ONLY) == ChatPrompt("hi<think>", thought="<think>", can_think=True)
+    assert replace(render("--skip-chat-parsing", THINKS), format=CONTENT_ONLY) == ChatPrompt("hi<think>")

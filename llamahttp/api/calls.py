@@ -1,0 +1,104 @@
+"""Calls: how a chat's answers are read, and the grammar that holds them to it; from the request and the template's
+format. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ..errors import InvalidRequest
+from ..tools.format import ChatFormat
+from ..tools.lark import Beginning, to_lark
+from ..tools.parser import Parser, ThoughtsIn
+from ..trigger import Trigger, TriggerKind
+from .chat import ChatPrompt
+from .tool_use import ANY_ARGUMENTS, NO_TOOLS, ToolUse
+
+THOUGHTS = {"none": ThoughtsIn.CONTENT, "deepseek-legacy": ThoughtsIn.BOTH}
+TAG = re.compile(r"<[^<>]*>|\[[A-Z_/]+\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the text of a chat's answers becomes messages."""
+
+    format: ChatFormat = field(default_factory=ChatFormat)
+    """With calls only if there may be some."""
+    use: ToolUse = NO_TOOLS
+    is_open: bool = False
+    """The prompt has begun a thought."""
+    may_think: bool = False
+    """Answers may begin with a thought."""
+    primer: str = ""
+    """The beginning of an island that the prompt ends with."""
+    thoughts: ThoughtsIn = ThoughtsIn.REASONING
+
+    def parser(self) -> Parser | None:
+        """For one answer; None if all of it is content."""
+        if not self.format.islands and self.thoughts is ThoughtsIn.CONTENT:
+            return None
+        if not self.format.islands and self.format.thought is None:
+            return None
+        return Parser(self.format, self.use.tools, is_open=self.is_open, primer=self.primer, thoughts=self.thoughts)
+
+
+def read_answers(chat: ChatPrompt, reasoning_format: str, *, parses: bool = True) -> Reading:
+    """How answers to a chat's prompt are read; `parses`: not just as content.
+
+    Raises InvalidRequest where a call is wanted of a template that has none.
+    """
+    format, use = chat.format, chat.use
+    if use.is_required and not (format.calls and parses):
+        raise InvalidRequest("Field 'tool_choice': the model's chat template shows no format of tool calls")
+    if not parses:
+        return Reading()
+    if not use.tools:
+        format = format.without_calls()
+    if not chat.can_think:
+        format = replace(format, thought=None)
+    thought = format.thought
+    return Reading(
+        format,
+        use if format.calls else NO_TOOLS,
+        bool(chat.thought),
+        thought is not None and not chat.text.rstrip().endswith(thought.end.strip()),
+        format.primer if format.primer and chat.text.endswith(format.primer) else "",
+        THOUGHTS.get(reasoning_format, ThoughtsIn.REASONING),
+    )
+
+
+# --- what holds answers to that
+
+
+@dataclass(frozen=True, slots=True)
+class CallGrammar:
+    """What answers have to obey so that their calls are whole."""
+
+    lark: str
+    triggers: tuple[Trigger, ...] = ()
+    """It holds from the first of them on; from the beginning if there are none."""
+
+
+def call_grammar(reading: Reading, ends: frozenset[str], lenient: frozenset[str] = frozenset()) -> CallGrammar:
+    """The grammar of an answer's calls. `ends` are texts of tokens that end answers, `lenient` are tools whose
+    parameters are not seen to."""
+    use = reading.use
+    tools = {name: ANY_ARGUMENTS if name in lenient else schema for name, schema in use.tools.items()}
+    triggers = () if use.is_required else tuple(find_triggers(reading.format, list(tools)))
+    beginning = Beginning(not use.is_required, reading.may_think, reading.is_open)
+    return CallGrammar(to_lark(reading.format, tools, beginning, parallel=use.parallel, ends=ends), triggers)
+
+
+def find_triggers(format: ChatFormat, names: Sequence[str]) -> list[Trigger]:
+    """What calls begin with."""
+    if format.triggers:
+        either = "|".join(map(re.escape, names))
+        return [Trigger(TriggerKind.PATTERN, pattern.replace("NAMES", either)) for pattern in format.triggers]
+    return [Trigger(TriggerKind.WORD, opening(word)) for island in format.calls for word in island.firsts]
+
+
+def opening(word: str) -> str:
+    """The tag that a literal begins with, or all of it."""
+    tag = TAG.match(word)
+    return tag.group() if tag else word
