@@ -26,7 +26,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from . import api, listen, terminal, tls
 from .api.middleware import MIDDLEWARES
 from .api.state import STATE, ServerState
-from .chat_template import CHATML, ChatTemplate
+from .builtin_templates import BUILTIN_TEMPLATES, CHATML
+from .chat_template import ChatTemplate
 from .config import EngineConfig, ServerConfig
 from .connection import Connection
 from .engine import Engine
@@ -141,15 +142,25 @@ def make_template(config: ServerConfig, engine: Engine) -> ChatTemplate:
     bos, eos = (
         vocab.special_pieces[token].decode(errors="replace") if token >= 0 else "" for token in (vocab.bos, vocab.eos)
     )
-    configured = CHATML if config.chat_template == "chatml" else config.chat_template
-    source = configured or engine.info.chat_templates.get("default") or CHATML
-    try:
-        return ChatTemplate(source, bos=bos, eos=eos, strip_bos=vocab.adds_bos)
-    except LlamaHTTPError as error:
-        if configured:
+
+    def make(source: str, tool_use: ChatTemplate | None = None) -> ChatTemplate:
+        return ChatTemplate(source, bos=bos, eos=eos, strip_bos=vocab.adds_bos, tool_use=tool_use)
+
+    def make_models(variant: str, tool_use: ChatTemplate | None = None) -> ChatTemplate | None:
+        source = engine.info.chat_templates.get(variant)
+        try:
+            return make(source, tool_use) if source else None
+        except LlamaHTTPError as error:
+            log.warning("the model's chat template (%s) cannot be used: %s", variant, error)
+            return None
+
+    if config.chat_template:
+        try:
+            return make(BUILTIN_TEMPLATES.get(config.chat_template, config.chat_template))
+        except LlamaHTTPError as error:
             raise StartupError(f"--chat-template: {error}") from None
-        log.warning("the model's chat template cannot be used, ChatML takes its place: %s", error)
-        return ChatTemplate(CHATML, bos=bos, eos=eos, strip_bos=vocab.adds_bos)
+    tool_use = make_models("tool_use")
+    return make_models("default", tool_use) or tool_use or make(CHATML)
 
 
 # --- the process

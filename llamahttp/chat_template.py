@@ -28,16 +28,6 @@ THOUGHT_ENDS = ("</think>", "[/THINK]", "<|END_THINKING|>", "<channel|>", "<|cha
 GEMMA_4_END, GEMMA_4_BEGIN = "<turn|>\n", "<|turn>model\n"
 """Gemma 4's templates take text beside a call for the whole answer, and leave out the beginning of the next one."""
 
-CHATML = """\
-{%- for message in messages -%}
-    {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-    {{- '<|im_start|>assistant\\n' -}}
-{%- endif -%}
-"""
-"""For models that come without a template."""
-
 
 class ChatTemplate:
     """One compiled template, rendered within the bounds of `sandbox`, on one thread at a time."""

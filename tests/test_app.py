@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -20,7 +21,7 @@ from process import FAKE, REAL, Server, get
 
 from llamahttp.api.state import STATE
 from llamahttp.app import make_app, make_template
-from llamahttp.chat_template import CHATML
+from llamahttp.builtin_templates import BUILTIN_TEMPLATES, CHATML
 from llamahttp.config import DEMO_MODEL, EngineConfig, ServerConfig
 from llamahttp.engine import Engine
 from llamahttp.errors import ModelError, StartupError
@@ -382,5 +383,25 @@ async def test_templates_configured_and_of_the_model() -> None:
         assert make_template(ServerConfig(), engine).source == CHATML
         assert make_template(ServerConfig(chat_template="chatml"), engine).source == CHATML
         assert make_template(ServerConfig(chat_template="{{ 1 }}"), engine).source == "{{ 1 }}"
-        with pytest.raises(StartupError, match="--chat-template: "):
-            make_template(ServerConfig(chat_template="{{"), engine)
+        assert make_template(ServerConfig(chat_template="llama3"), engine).source == BUILTIN_TEMPLATES["llama3"]
+        with pytest.raises(StartupError, match=r"^--chat-template: chat template, line 2: [^\n]*$"):
+            make_template(ServerConfig(chat_template="a\n{{"), engine)
+
+
+async def test_the_model_s_variant_for_tools(caplog: pytest.LogCaptureFixture) -> None:
+    async with fake_engine() as engine:
+        variants = {"default": "plain", "tool_use": "tools"}
+        for templates, expected in (
+            (variants, ("plain", "tools")),
+            ({"default": "plain"}, ("plain", "plain")),
+            ({"tool_use": "tools"}, ("tools", "tools")),
+            (variants | {"tool_use": "{{"}, ("plain", "plain")),
+            (variants | {"default": "{{"}, ("tools", "tools")),
+            ({}, (CHATML, CHATML)),
+        ):
+            engine.info = replace(engine.info, chat_templates=templates)
+            template = make_template(ServerConfig(), engine)
+            assert (template.source, template.for_tools([{}]).source) == expected
+            configured = make_template(ServerConfig(chat_template="{{ 1 }}"), engine)
+            assert configured.for_tools([{}]) is configured
+    assert "(tool_use) cannot be used: chat template, line 1: " in caplog.text

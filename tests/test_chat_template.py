@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from llamahttp.chat_template import CHATML, ChatTemplate
+from llamahttp.builtin_templates import CHATML
+from llamahttp.chat_template import ChatTemplate
 from llamahttp.errors import InvalidRequest
 
 CONVERSATION = [

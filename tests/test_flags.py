@@ -384,8 +384,9 @@ def test_a_wrong_line_is_one_clear_message(line: str, message: str) -> None:
 
 
 def test_an_unknown_template_name_says_what_would_do() -> None:
-    with pytest.raises(UsageError, match="'llama2' is not a template: give Jinja source, or chatml"):
-        read("--chat-template llama2")
+    with pytest.raises(UsageError, match=r"'llama9' is no template: give Jinja source or one of bailing, .*, llama3, "):
+        read("--chat-template llama9")
+    assert read("--chat-template llama2").chat_template == "llama2"
 
 
 def test_a_wrong_variable_is_named() -> None:

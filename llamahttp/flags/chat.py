@@ -31,7 +31,7 @@ CHAT: tuple[Flag, ...] = (
         metavar="JINJA_TEMPLATE",
         parse=chat_template,
         env="LLAMA_ARG_CHAT_TEMPLATE",
-        help="Jinja source, or chatml, instead of the model's own chat template",
+        help="Jinja source or the name of a built-in template (llama3, chatml ...), instead of the model's own",
     ),
     Value(
         names=("--chat-template-file",),

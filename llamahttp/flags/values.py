@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import samplers
+from ..builtin_templates import BUILTIN_TEMPLATES
 from ..config import N_SLOTS_MAX, Pooling
 from ..errors import StartupError
 
@@ -290,9 +291,10 @@ def api_key_file(value: str) -> frozenset[str]:
 
 
 def chat_template(value: str) -> str:
-    if value != "chatml" and "{" not in value:
+    if value not in BUILTIN_TEMPLATES and "{" not in value:
         raise ValueError(
-            f"{value!r} is not a template: give Jinja source, or chatml; --chat-template-file takes a file"
+            f"{value!r} is no template: give Jinja source or one of {', '.join(BUILTIN_TEMPLATES)}; "
+            "--chat-template-file takes a file"
         )
     return value
 

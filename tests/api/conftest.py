@@ -14,7 +14,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from llamahttp.api import setup
 from llamahttp.api.middleware import MIDDLEWARES
 from llamahttp.api.state import STATE, ServerState
-from llamahttp.chat_template import CHATML, ChatTemplate
+from llamahttp.builtin_templates import CHATML
+from llamahttp.chat_template import ChatTemplate
 from llamahttp.config import ServerConfig
 from llamahttp.engine import Engine
 from llamahttp.queue import ResultStream

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llamahttp.chat_template import CHATML
+from llamahttp.builtin_templates import CHATML
 from tests.fakes import EOS, FakeDecoder, continuation
 
 from .conftest import Client, Start, post, post_error, stream

@@ -9,7 +9,7 @@ import openai
 import pytest
 from numpy.typing import NDArray
 
-from llamahttp.chat_template import CHATML
+from llamahttp.builtin_templates import CHATML
 from tests.fakes import EOS, N_VOCAB, FakeDecoder, continuation
 
 from .conftest import Client, Start, post, post_error, stream

@@ -11,7 +11,8 @@ from llamahttp.api.chat import ChatPrompt, chat_prompt
 from llamahttp.api.parameters import CHAT_TABLE
 from llamahttp.api.turns import common_prefix, token_positions, turn_offsets
 from llamahttp.binding.model import LlamaModel
-from llamahttp.chat_template import CHATML, ChatTemplate
+from llamahttp.builtin_templates import CHATML
+from llamahttp.chat_template import ChatTemplate
 from tests.fakes import FakeVocab
 
 from .conftest import Client, Recorder, Start, post, recorder
