@@ -107,10 +107,6 @@ PROMPT = Field(
 )
 
 
-def _forces_a_call(choice: Any) -> bool:
-    return choice == "required" or isinstance(choice, dict)
-
-
 def _is_structured(response_format: dict[str, Any]) -> bool:
     return response_format.get("type") in ("json_object", "json_schema")
 
@@ -334,9 +330,9 @@ COMPLETION: tuple[Field, ...] = (
         "reasoning_format",
         Kind.STRING,
         "deepseek",
-        "Chats: where thoughts go. `none` leaves them in the content, others put them into `reasoning_content`.",
+        "Chats: where thoughts go. `none` leaves them in the content, others put them into `reasoning_content`, "
+        "`deepseek-legacy` into both.",
         one_of=REASONING_FORMATS,
-        later=lambda value: value == "deepseek-legacy",
     ),
 )
 """Parameters of every route that generates text."""
@@ -377,8 +373,14 @@ CHAT: tuple[Field, ...] = (
         "top_logprobs", Kind.INTEGER, None, "Give them for this many of the most likely tokens.", low=0, high=INT32_MAX
     ),
     Field("tools", Kind.ARRAY, [], "Functions that the model may call.", shape=list[Tool]),
-    Field("tool_choice", Kind.ANY, "auto", "`auto`, `none`, `required`, or a function.", later=_forces_a_call),
-    Field("parallel_tool_calls", Kind.BOOLEAN, True, "Whether one answer may call several functions.", inert=True),
+    Field(
+        "tool_choice",
+        Kind.ANY,
+        "auto",
+        "`auto`, `none`, `required`, `{type: function, function: {name}}` for a call of that one, or `{type: "
+        "allowed_tools, allowed_tools: {mode, tools}}`.",
+    ),
+    Field("parallel_tool_calls", Kind.BOOLEAN, True, "Whether one answer may call several functions."),
     Field("response_format", Kind.OBJECT, {}, "`{type: text}`.", later=_is_structured),
     Field("add_generation_prompt", Kind.BOOLEAN, None, "End the prompt with the beginning of an answer."),
     Field(

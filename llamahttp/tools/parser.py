@@ -343,15 +343,17 @@ class Parser:
     def _is_none(self, island: Island, start: int, *, has_ended: bool) -> None:
         """What began at `start` is content."""
         self._hold = None
+        is_call = island.has_call and not island.is_weak
         if has_ended:
             self._at = len(self._buffer)
+            if is_call and self._is_cut:  # half a call, of which nothing was shown
+                return
         elif self._at == start:
             begins = self._buffer[start:].lstrip()
             word = next(word for word in island.firsts if begins.startswith(word))
             self._at = self._buffer.index(word, start) + len(word)
         self._say(self._buffer[start : self._at])
-        if island.has_call and not island.is_weak:
-            self.is_malformed |= not self._is_cut
+        self.is_malformed |= is_call
 
     def _broken(self, island: Island) -> Steps:
         """The rest of a call that has been shown in part, up to what ends it, as it is."""

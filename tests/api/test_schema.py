@@ -87,7 +87,6 @@ def test_n_is_at_most_the_number_of_slots(name: str, value: int) -> None:
     "body",
     [
         {"json_schema": {}},
-        {"reasoning_format": "deepseek-legacy"},
     ],
 )
 def test_features_to_come_are_refused_by_name(body: dict[str, object]) -> None:
