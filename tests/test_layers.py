@@ -171,6 +171,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.calls", ""),
     ("api.constraints", ""),
     ("api.completion", "aiohttp"),
+    ("api.chat_request", ""),
     ("api.logprobs", ""),
     ("api.infill", ""),
     ("api.gap", ""),

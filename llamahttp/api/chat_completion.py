@@ -9,20 +9,15 @@ from aiohttp import web
 from ..task import PromptProgress
 from ..tools.events import CallBegin, CallText, Content, Event, Message, Reasoning, ToolCall
 from ..tools.parser import Parser
-from . import fragments
 from .answer import Answer
 from .body import encode, read_object
-from .calls import Reading, read_answers
-from .chat import ChatPrompt, chat_prompt
-from .completion import Prompt, respond
-from .constraints import ChatRules, Thoughts
+from .calls import Reading
+from .chat_request import read_chat
+from .completion import respond
 from .openai import OpenAIDialect
-from .parameters import CHAT_TABLE
-from .prompt import tokenize_prompt
 from .schema import CompletionRequest
 from .sse import DONE, event
 from .state import STATE, ServerState
-from .turns import token_positions
 
 
 class ChatDialect(OpenAIDialect):
@@ -54,12 +49,13 @@ class ChatDialect(OpenAIDialect):
         logprobs = self.logprobs(answer, 0)
         return choice | {"logprobs": logprobs} if logprobs else choice
 
-    def begin(self, answer: Answer) -> None:
+    def begin(self, answer: Answer) -> bytes:
         answer.head = b'data: {"choices":[{"finish_reason":null,"index":%d,"delta":{' % answer.index
         answer.tail = b"}}],%b}\n\n" % encode(self.envelope())[1:-1]
         parser = self._reading.parser()
         if parser:
             self._parsers[answer.index] = parser
+        return b""
 
     def opening(self, answer: Answer) -> bytes:
         return self._event(answer.index, {"role": "assistant", "content": None})
@@ -165,32 +161,6 @@ def finish_reason(answer: Answer, parser: Parser | None) -> str:
 async def chat_completion(http: web.Request) -> web.StreamResponse:
     """Answer a chat; OpenAI's shape, with thoughts as `reasoning_content`."""
     state = http.app[STATE]
-    engine = state.require_engine()
-    body = await read_object(http, state.config.max_body)
-    request = state.decode(CHAT_TABLE, body)
-    chat = chat_prompt(body, request.values, state.require_template(), state.config, finds_turns=engine.wants_turns)
-    parses = not state.config.skip_chat_parsing
-    reading = read_answers(chat, request.values["reasoning_format"], parses=parses)
-    tokens = await tokenize_prompt(engine, chat.text)
-    turns = token_positions(chat.turns, chat.text, tokens, engine.vocab)
-    prompt = Prompt(tokens, answer_prefix(request, chat), turns)
-    rules = ChatRules(thoughts_of(reading), reading, state.pieces_of(chat.format) if parses else engine.vocab.pieces)
-    return await respond(http, request, [prompt], ChatDialect(state, request, reading), rules)
-
-
-def thoughts_of(reading: Reading) -> Thoughts | None:
-    """How answers think; None if they do not. Where a call may end a thought, its beginning does."""
-    thought = reading.format.thought
-    if thought is None:
-        return None
-    ends = [thought.end.strip()]
-    if thought.ends_with_call:
-        ends += [word for island in reading.format.calls for word in island.firsts]
-    return Thoughts(thought.start.strip(), tuple(ends), is_open=reading.is_open)
-
-
-def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
-    """What the prompt already holds of the answer and the client is to see."""
-    if chat.thought and request.values["reasoning_format"] == "none":
-        return chat.thought
-    return chat.prefill if request.echo else ""
+    chat = await read_chat(state, await read_object(http, state.config.max_body))
+    dialect = ChatDialect(state, chat.request, chat.reading)
+    return await respond(http, chat.request, [chat.prompt], dialect, chat.rules)

@@ -27,7 +27,7 @@ from .keys import given_key
 from .lora import active, read_scales
 from .resume import send_stream
 from .schema import CompletionRequest
-from .sse import Sink, error_event
+from .sse import Sink
 from .state import STATE, ServerState
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class Dialect(Protocol):
     shows_ids: bool
     """Chunks name the ids of their tokens."""
 
-    def begin(self, answer: Answer) -> None:
-        """Called once, before the first event of a streamed answer."""
+    def begin(self, answer: Answer) -> bytes:
+        """What a streamed answer begins with, as soon as there is a stream."""
 
     def opening(self, answer: Answer) -> bytes:
         """What precedes the first chunk of an answer."""
@@ -63,6 +63,9 @@ class Dialect(Protocol):
 
     def done(self, answers: Sequence[Answer]) -> bytes:
         """The end of the stream."""
+
+    def failure(self, error: LlamaHTTPError) -> bytes:
+        """The end of a stream that cannot go on."""
 
     def whole(self, answers: Sequence[Answer]) -> object:
         """All answers in one JSON value."""
@@ -223,9 +226,7 @@ async def collect(answers: Sequence[Answer]) -> None:
 
 async def send_events(sink: Sink, request: CompletionRequest, answers: Sequence[Answer], dialect: Dialect) -> None:
     """Stream the answers. An error before the first result is raised, a later one becomes the last event."""
-    for answer in answers:
-        dialect.begin(answer)
-    unsent = b""
+    unsent = b"".join([dialect.begin(answer) for answer in answers])
     try:
         async with aclosing(merge(answers)) as events:
             async for answer, result in events:
@@ -242,7 +243,7 @@ async def send_events(sink: Sink, request: CompletionRequest, answers: Sequence[
     except LlamaHTTPError as error:
         if not sink.is_open:
             raise
-        sink.write(unsent + error_event(error))
+        sink.write(unsent + dialect.failure(error))
 
 
 def encode_result(

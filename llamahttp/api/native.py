@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ..errors import LlamaHTTPError
 from ..task import PromptProgress
 from . import fragments
 from .answer import Answer
@@ -20,7 +21,7 @@ from .logprobs import GeneratedToken, token_probs
 from .parameters import CHAT_TABLE, DETOKENIZE_TABLE, INFILL_TABLE, NATIVE_TABLE, TOKENIZE_TABLE
 from .prompt import token_ids, tokenize_mixed, tokenize_prompts
 from .schema import CompletionRequest
-from .sse import event
+from .sse import error_event, event
 from .state import STATE, ServerState
 
 
@@ -37,8 +38,9 @@ class NativeDialect:
         self._prompts = prompts
         self._has_extras = request.timings_per_token or request.probs.is_shown
 
-    def begin(self, answer: Answer) -> None:
+    def begin(self, answer: Answer) -> bytes:
         answer.head = b'data: {"index":%d,"content":' % answer.index
+        return b""
 
     def opening(self, answer: Answer) -> bytes:
         return b""
@@ -86,6 +88,9 @@ class NativeDialect:
 
     def done(self, answers: Sequence[Answer]) -> bytes:
         return b""
+
+    def failure(self, error: LlamaHTTPError) -> bytes:
+        return error_event(error)
 
     def whole(self, answers: Sequence[Answer]) -> object:
         results = [self._final(answer) for answer in answers]

@@ -5,25 +5,24 @@ from __future__ import annotations
 import secrets
 import string
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from aiohttp import web
 
-from ..errors import InvalidRequest, NotSupported
+from ..errors import InvalidRequest, LlamaHTTPError, NotSupported
 from ..task import PromptProgress
 from . import fragments
 from .answer import Answer
 from .body import encode, json_response, read_object
-from .chat import chat_prompt
+from .chat_request import count_tokens
 from .completion import Prompt, respond
 from .gap import read_gap
 from .infill import require_fim
 from .logprobs import legacy_logprobs, token_probs
 from .native import read_prompts
-from .parameters import CHAT_TABLE, CONTROL_TABLE, TEXT_TABLE
-from .prompt import tokenize_prompt
+from .parameters import CONTROL_TABLE, TEXT_TABLE
 from .schema import CompletionRequest
-from .sse import DONE, event
+from .sse import DONE, error_event, event
 from .state import STATE, ServerState
 
 ALPHABET = string.ascii_letters + string.digits
@@ -83,6 +82,9 @@ class OpenAIDialect:
         assert answer.timings is not None, "the answer has not ended"
         return {"timings": fragments.timings(answer.timings)}
 
+    def failure(self, error: LlamaHTTPError) -> bytes:
+        return error_event(error)
+
     def choice(self, answer: Answer) -> dict[str, object]:
         """A whole answer as one of `choices`."""
         raise NotImplementedError
@@ -124,12 +126,13 @@ class TextDialect(OpenAIDialect):
             "finish_reason": answer.finish_reason,
         }
 
-    def begin(self, answer: Answer) -> None:
+    def begin(self, answer: Answer) -> bytes:
         answer.head = b'data: {"choices":[{"text":'
         answer.tail = b',"index":%d,"logprobs":null,"finish_reason":null}],%b}\n\n' % (
             answer.index,
             encode(self.envelope())[1:-1],
         )
+        return b""
 
     def opening(self, answer: Answer) -> bytes:
         return b""
@@ -192,11 +195,8 @@ async def read_suffixed(state: ServerState, request: CompletionRequest) -> Promp
 async def input_tokens(http: web.Request) -> web.Response:
     """How many tokens a chat's prompt has; nothing is generated."""
     state = http.app[STATE]
-    engine = state.require_engine()
-    body = await read_object(http, state.config.max_body)
-    chat = chat_prompt(body, CHAT_TABLE.decode(body, state.defaults), state.require_template(), state.config)
-    tokens = await tokenize_prompt(engine, chat.text)
-    return json_response({"object": "response.input_tokens", "input_tokens": len(tokens)})
+    n_tokens = await count_tokens(state, await read_object(http, state.config.max_body))
+    return json_response({"object": "response.input_tokens", "input_tokens": n_tokens})
 
 
 async def control(http: web.Request) -> web.Response:

@@ -1,0 +1,65 @@
+"""Chat requests: a chat body, of whichever dialect it was made, to what is to run and how its answers are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .calls import Reading, read_answers
+from .chat import ChatPrompt, chat_prompt
+from .completion import Prompt
+from .constraints import ChatRules, Thoughts
+from .parameters import CHAT_TABLE
+from .prompt import tokenize_prompt
+from .schema import CompletionRequest
+from .state import ServerState
+from .turns import token_positions
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What `completion.respond` takes, but for the dialect, and what the dialect needs to know."""
+
+    request: CompletionRequest
+    prompt: Prompt
+    reading: Reading
+    rules: ChatRules
+
+
+async def read_chat(state: ServerState, body: Mapping[str, object]) -> ChatRequest:
+    """Decode and render a body of `/v1/chat/completions`. Raises what a client is told."""
+    engine = state.require_engine()
+    request = state.decode(CHAT_TABLE, body)
+    chat = chat_prompt(body, request.values, state.require_template(), state.config, finds_turns=engine.wants_turns)
+    parses = not state.config.skip_chat_parsing
+    reading = read_answers(chat, request.values["reasoning_format"], parses=parses)
+    tokens = await tokenize_prompt(engine, chat.text)
+    turns = token_positions(chat.turns, chat.text, tokens, engine.vocab)
+    prompt = Prompt(tokens, answer_prefix(request, chat), turns)
+    rules = ChatRules(thoughts_of(reading), reading, state.pieces_of(chat.format) if parses else engine.vocab.pieces)
+    return ChatRequest(request, prompt, reading, rules)
+
+
+async def count_tokens(state: ServerState, body: Mapping[str, object]) -> int:
+    """Tokens of the prompt that a body of `/v1/chat/completions` becomes. Raises what a client is told."""
+    values = CHAT_TABLE.decode(body, state.defaults)
+    chat = chat_prompt(body, values, state.require_template(), state.config)
+    return len(await tokenize_prompt(state.require_engine(), chat.text))
+
+
+def thoughts_of(reading: Reading) -> Thoughts | None:
+    """How answers think; None if they do not. Where a call may end a thought, its beginning does."""
+    thought = reading.format.thought
+    if thought is None:
+        return None
+    ends = [thought.end.strip()]
+    if thought.ends_with_call:
+        ends += [word for island in reading.format.calls for word in island.firsts]
+    return Thoughts(thought.start.strip(), tuple(ends), is_open=reading.is_open)
+
+
+def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
+    """What the prompt already holds of the answer and the client is to see."""
+    if chat.thought and request.values["reasoning_format"] == "none":
+        return chat.thought
+    return chat.prefill if request.echo else ""
