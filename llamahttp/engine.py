@@ -84,6 +84,7 @@ class Engine:
         store: Store | None = None,
         invocations: Sequence[Sequence[int]] | None = None,
         library_version: str = "",
+        library_build: str = "b0-unknown",
         compute: str = "CPU",
         close_model: Callable[[], None] = lambda: None,
     ) -> None:
@@ -93,6 +94,7 @@ class Engine:
         self.info = info
         self.vocab = vocab
         self.library_version = library_version
+        self.library_build = library_build
         self.compute = compute
         self.n_slots = n_slots
         self.invocations = invocations if invocations is not None else ((),) * len(config.loras)
@@ -173,6 +175,7 @@ class Engine:
                 store=opened.store,
                 invocations=[lora.invocation for lora in opened.adapters.loras],
                 library_version=manifest.version(library.load().manifest),
+                library_build=manifest.build(library.load().manifest),
                 compute=devices.describe_compute(config.n_gpu_layers),
                 close_model=opened.close_model,
             )

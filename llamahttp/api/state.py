@@ -126,8 +126,8 @@ class ServerState:
 
     @property
     def fingerprint(self) -> str:
-        """`system_fingerprint`: the version of libllama, such as `b8505-0c1e570`."""
-        return self.require_engine().library_version.replace(" (", "-").rstrip(")")
+        """`system_fingerprint`: the build of libllama, such as `b8505-0c1e57098`."""
+        return self.require_engine().library_build
 
     @cached_property
     def defaults(self) -> dict[str, Any]:

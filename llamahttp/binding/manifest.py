@@ -48,6 +48,12 @@ def version(manifest: dict[str, Any]) -> str:
     return f"{source.get('version', 'unknown')} ({str(source.get('commit', ''))[:8]})"
 
 
+def build(manifest: dict[str, Any]) -> str:
+    """A built library as llama-server calls its build: `b8505-0c1e57098`, `b0-` where no tag was built."""
+    source = manifest["llama_cpp"]
+    return f"b{source.get('build') or 0}-{str(source.get('commit') or 'unknown')[:9]}"
+
+
 def check_abi(manifest: dict[str, Any], ours: abi.Declarations = abi.LLAMA) -> None:
     """Raise LibraryError if the library was built from headers that are not the ones we declare."""
     found = abi.differences(manifest["abi"], ours)

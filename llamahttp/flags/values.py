@@ -291,7 +291,8 @@ def api_key_file(value: str) -> frozenset[str]:
 
 
 def chat_template(value: str) -> str:
-    if value not in BUILTIN_TEMPLATES and "{" not in value:
+    looks_like_a_name = "{" not in value and len(value.split()) == 1
+    if value not in BUILTIN_TEMPLATES and looks_like_a_name:
         raise ValueError(
             f"{value!r} is no template: give Jinja source or one of {', '.join(BUILTIN_TEMPLATES)}; "
             "--chat-template-file takes a file"
