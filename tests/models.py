@@ -5,6 +5,7 @@ They share their vocabulary, sizes and weights with the models that `bench` meas
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,38 @@ def _replace_templates(writer: gguf.GGUFWriter, templates: Mapping[str, str]) ->
 def write_llama_bpe(path: Path, shape: Shape = TINY) -> Path:
     """A llama with a GPT-2-like vocabulary: no BOS, control tokens last."""
     return write_llama(path, replace(shape, tokenizer="bpe"))
+
+
+def write_infill(path: Path, shape: Shape = TINY) -> Path:
+    """A llama that has names for the middle of a text: its last three tokens."""
+    vocab = vocabulary(shape)
+    with new_model(path, "llama") as writer:
+        write_metadata(writer, shape, vocab)
+        for i, name in enumerate(("pre", "suf", "mid")):
+            writer.add_uint32(f"tokenizer.ggml.fim_{name}_token_id", shape.n_vocab - 3 + i)
+        write_weights(writer, shape, vocab)
+    return path
+
+
+def split(source: Path, folder: Path, n_parts: int, name: str = "model") -> list[Path]:
+    """The parts of a model, which have as many tensors each, but for the last."""
+    reader = gguf.GGUFReader(source)
+    n_tensors = -(-len(reader.tensors) // n_parts)
+    with contextlib.redirect_stderr(None):
+        writer = gguf.GGUFWriter(folder / f"{name}.gguf", "llama", split_max_tensors=n_tensors)
+        for field in reader.fields.values():
+            if field.name.startswith("GGUF.") or field.name == "general.architecture":
+                continue
+            kind = field.types[0]
+            item = field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(field.name, field.contents(), kind, item)
+        for tensor in reader.tensors:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return sorted(folder.glob(f"{name}-*.gguf"))
 
 
 def write_gemma3(path: Path, shape: Shape = TINY, window: int = WINDOW) -> Path:

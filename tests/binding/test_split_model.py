@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
-import gguf
 import numpy as np
 import pytest
 
@@ -13,34 +11,14 @@ from llamahttp.binding.decoder import LlamaDecoder
 from llamahttp.binding.model import LlamaModel
 from llamahttp.errors import ModelError
 
+from .. import models
 from .steps import CONFIG, prefill, text
-
-
-def split(source: Path, folder: Path, n_tensors: int) -> list[Path]:
-    """The parts of a model with so many tensors each."""
-    reader = gguf.GGUFReader(source)
-    with contextlib.redirect_stderr(None):
-        writer = gguf.GGUFWriter(folder / "model.gguf", "llama", split_max_tensors=n_tensors)
-        for field in reader.fields.values():
-            if field.name.startswith("GGUF.") or field.name == "general.architecture":
-                continue
-            kind = field.types[0]
-            item = field.types[-1] if kind is gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(field.name, field.contents(), kind, item)
-        for tensor in reader.tensors:
-            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-    return sorted(folder.glob("model-*.gguf"))
 
 
 @pytest.fixture
 def parts(llama_gguf: Path, tmp_path: Path) -> list[Path]:
-    found = split(llama_gguf, tmp_path, 9)
-    assert len(found) > 1
-    assert found[0].name == f"model-00001-of-{len(found):05}.gguf"
+    found = models.split(llama_gguf, tmp_path, 3)
+    assert [path.name for path in found] == [f"model-0000{i}-of-00003.gguf" for i in (1, 2, 3)]
     return found
 
 
