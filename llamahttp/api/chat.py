@@ -12,7 +12,6 @@ from ..errors import InvalidRequest, NotSupported
 from ..template_messages import message_text
 from ..tools.detect import detect
 from ..tools.format import CONTENT_ONLY, ChatFormat, Thought
-from ..tools.formats import THINK
 from .tool_use import NO_TOOLS, ToolUse, read_tool_use
 from .turns import turn_offsets
 
@@ -72,11 +71,14 @@ def chat_prompt(
     def render(messages: Sequence[dict[str, Any]], *, adds_prompt: bool = False) -> str:
         return template.render(messages, add_generation_prompt=adds_prompt, **inputs)
 
+    if field == "reasoning_content" and thought is None:
+        if values["continue_final_message"] == field:
+            raise InvalidRequest("Cannot continue 'reasoning_content': the chat template shows no thoughts.")
+        field = "content"
     if field:
         *messages, last = messages
         begun = render(messages, adds_prompt=True)
-        is_open = thought is not None and bool(thought.opening(begun))
-        shown = None if is_open else template.render_continued([*messages, last], field, **inputs)
+        shown = template.render_continued([*messages, last], field, **inputs)
         prompt = continued(begun, shown, last, field, thought)
     else:
         text = render(messages, adds_prompt=values["add_generation_prompt"] is not False)
@@ -87,29 +89,36 @@ def chat_prompt(
     return replace(prompt, turns=turns, format=format, use=use)
 
 
-def continued(begun: str, shown: str | None, message: dict[str, Any], field: str, known: Thought | None) -> ChatPrompt:
-    """The prompt that goes on with a field of `message`.
+def continued(
+    begun: str, shown: str | None, message: dict[str, Any], field: str, thought: Thought | None
+) -> ChatPrompt:
+    """The prompt that goes on with a field of `message`, which is its thought only if it is known what that looks like.
 
-    `begun` ends with the beginning of an answer. `shown` ends with the message as the template shows it, which does
-    not have to begin like an answer, and does not have to hold the message's thought; None if it leaves out the field.
-    `known` is what thoughts look like, if the template tells.
+    `begun` ends with the beginning of an answer, perhaps with that of a thought. `shown` ends with the message as the
+    template shows it, which does not have to begin like an answer, and does not have to hold the message's thought;
+    None if it leaves out the field.
+
+        begun   [conversation, start of an answer ... base)[opening)
+        shown   [conversation, start of an answer ... base)[shown thought, if any][content ... ]
     """
-    tags = known or THINK
-    start, end = tags.start.strip(), tags.end.strip()
     reasoning = message.get("reasoning_content") or ""
-    if field == "reasoning_content":
-        if shown is None:
-            shown = f"{begun if tags.opening(begun) else f'{begun}{start}'}{reasoning}"
-        thought = shown[shown.rfind(start) :] if start in shown else start
-        return ChatPrompt(shown, thought=thought, can_think=known is not None)
+    opening = thought.opening(begun) if thought else ""
+    if field == "reasoning_content" and thought:
+        if shown is None or opening:
+            shown = f"{begun}{'' if opening else thought.start}{reasoning}"
+        start = shown.rfind(thought.start.strip())
+        return ChatPrompt(shown, thought=shown[start:] if start >= 0 else thought.start, can_think=True)
     content = message_text(message)
-    if shown is None or reasoning not in shown:
-        if not tags.opening(begun) and reasoning and known:
-            begun += f"{start}\n"
-        if tags.opening(begun):
-            begun += f"{reasoning}\n{end}\n\n"
-        shown = begun + content
-    return ChatPrompt(shown, content)
+    base = begun[: len(begun) - len(opening)]
+    tail = shown[len(base) :] if shown is not None and shown.startswith(base) else None
+    is_closed = not opening or (thought is not None and tail is not None and thought.end.strip() in tail)
+    if shown is not None and is_closed and (reasoning in shown or thought is None):
+        return ChatPrompt(shown, content)
+    if thought and (opening or reasoning):
+        begun += f"{'' if opening else thought.start}{reasoning}{thought.end}"
+    if tail is None or (thought and thought.start.strip() in tail):
+        tail = content
+    return ChatPrompt(begun + tail, content)
 
 
 def read_messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
