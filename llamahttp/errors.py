@@ -14,6 +14,10 @@ class LlamaHTTPError(Exception):
     type = "server_error"
     retry_after: int | None = None
     """Seconds after which it is worth trying again, for `Retry-After`; None where nobody knows, or it never is."""
+    param: str | None = None
+    """The field of the request that is wrong, where it is one."""
+    code: str | None = None
+    """What OpenAI's clients know it by."""
 
     def body(self) -> dict[str, object]:
         """The JSON object that llama-server would send as `error`."""
@@ -26,6 +30,11 @@ class InvalidRequest(LlamaHTTPError):
     status = 400
     type = "invalid_request_error"
 
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
 
 class SnapshotError(InvalidRequest):
     """A file of saved memory that is not one, is damaged, or was made with another model."""
@@ -36,6 +45,7 @@ class ContextExceeded(LlamaHTTPError):
 
     status = 400
     type = "exceed_context_size_error"
+    code = "context_length_exceeded"
 
     def __init__(self, n_prompt: int, n_ctx: int, what: str = "request") -> None:
         super().__init__(
@@ -63,6 +73,7 @@ class Unauthorized(LlamaHTTPError):
 
     status = 401
     type = "authentication_error"
+    code = "invalid_api_key"
 
 
 class Forbidden(LlamaHTTPError):
@@ -105,6 +116,7 @@ class QueueFull(LlamaHTTPError):
 
     status = 429
     type = "unavailable_error"
+    code = "rate_limit_exceeded"
 
     def __init__(self, message: str, *, retry_after: int | None = 1) -> None:
         super().__init__(message)

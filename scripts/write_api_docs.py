@@ -59,6 +59,8 @@ def section(route: Route) -> str:
             text += "\nTakes the [parameters of every route that generates text]"
             text += "(#parameters-of-every-route-that-generates-text)" + (", and:\n" if own else ".\n")
         text += f"\n{table(own)}" if own else ""
+    if route.segments:
+        text += f"\nIn the path:\n\n{table(route.segments)}"
     if route.query:
         text += f"\nIn the query:\n\n{table(route.query)}"
     if route.answers:

@@ -7,7 +7,7 @@ import functools
 from aiohttp import web
 
 from .admin import DOCUMENT
-from .body import TIMEOUT_S, encode
+from .body import ERROR_BODIES, TIMEOUT_S, encode
 from .files import add_files
 from .middleware import add_headers
 from .openapi import document
@@ -27,9 +27,11 @@ def setup(app: web.Application) -> None:
     app[TIMEOUT_S] = config.timeout
     app.on_response_prepare.append(add_headers)
     app[DOCUMENT] = functools.partial(encoded_document, config.api_prefix)
+    app[ERROR_BODIES] = {}
     for route in ROUTES:
         for path in route.paths:
             add_route(app.router, route.method, config.api_prefix + path, route.handler)
+            app[ERROR_BODIES][config.api_prefix + path] = route.refusals.body
     add_files(app.router, config)
 
 

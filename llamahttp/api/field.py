@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from .. import samplers
-from ..errors import InvalidRequest, NotSupported
+from ..errors import InvalidRequest, LlamaHTTPError, NotSupported
 from .body import json_type
 
 INT32_MAX = 2**31 - 1
@@ -105,13 +105,17 @@ class Table:
         """
         for field in self._required:
             if all(body.get(name) is None for name in field.names):
-                raise InvalidRequest(f"'{field.name}' is required")
+                raise InvalidRequest(f"'{field.name}' is required", param=field.name)
         values = {**self._defaults, **defaults}
         for name, value in body.items():
             given = self.field_of(name)
             if given is None or value is None or self._is_shadowed(given, name, body):
                 continue
-            values[given.name] = read(given, name, value)
+            try:
+                values[given.name] = read(given, name, value)
+            except LlamaHTTPError as error:
+                error.param = name
+                raise
         return values
 
     def _is_shadowed(self, field: Field, name: str, body: Mapping[str, object]) -> bool:

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 
 from ..errors import LlamaHTTPError, MethodNotAllowed, NotFound, NotSupported, Unauthorized, Unavailable
 from ..version import __version__
-from .body import error_body, json_response
+from .body import ERROR_BODIES, ErrorBody, error_body, json_response
 from .count import count_requests
 from .keys import given_key, is_known
 from .state import LOADING, STATE, ServerState
@@ -89,12 +89,19 @@ def refuse(request: web.Request, error: LlamaHTTPError) -> web.Response:
     """The answer to a request that ends with `error`."""
     reason = printable(str(error)[:MAX_REASON])
     log.log(log_level(request), "%s refused: %s", described(request), reason)
-    response = json_response(error_body(error), error.status)
+    response = json_response(error_body_of(request)(error), error.status)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, NotSupported):
         response.headers["x-should-retry"] = "false"  # OpenAI's clients repeat every other 5xx
     return response
+
+
+def error_body_of(request: web.Request) -> ErrorBody:
+    """The shape of errors where the request goes to."""
+    resource = request.match_info.route.resource
+    bodies = request.app.get(ERROR_BODIES, {})
+    return error_body if resource is None else bodies.get(resource.canonical, error_body)
 
 
 def printable(text: str) -> str:

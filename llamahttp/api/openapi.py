@@ -27,13 +27,13 @@ def kinds(error: type[LlamaHTTPError] = LlamaHTTPError) -> Iterator[type[LlamaHT
         yield from kinds(kind)
 
 
-def refusals() -> dict[str, Any]:
+def refusals(shape: Any = Error) -> dict[str, Any]:
     """All answers but the one that was asked for, by status."""
     reasons: dict[int, list[str]] = {}
     for kind in kinds():
         reason = "Something failed here." if kind is LlamaHTTPError else (inspect.getdoc(kind) or "").split("\n\n")[0]
         reasons.setdefault(kind.status, []).append(reason.replace("\n", " "))
-    return {str(status): refusal(" ".join(reasons[status])) for status in sorted(reasons)}
+    return {str(status): refusal(" ".join(reasons[status]), shape) for status in sorted(reasons)}
 
 
 def document(routes: Sequence[Route], prefix: str = "") -> dict[str, Any]:
@@ -62,7 +62,7 @@ def components(routes: Iterable[Route]) -> dict[str, Schema]:
     """Every type that a route takes or gives, by name."""
     types: list[Any] = [Error]
     for route in routes:
-        types += [*route.answers, *route.events]
+        types += [*route.answers, *route.events, route.refusals.shape]
         if isinstance(route.body, Table):
             types += [field.shape for field in route.body.fields.values() if field.shape is not None]
         elif route.body is not None:
@@ -79,7 +79,8 @@ def operation(route: Route, path: str) -> dict[str, Any]:
         "responses": responses(route),
     }
     summary = route.description.split("\n\n")[0].replace("\n", " ")
-    parameters = [*path_parameters(path), *(query_parameter(field) for field in route.query)]
+    parameters = [parameter(field, "path") for field in route.segments]
+    parameters += [parameter(field, "query") for field in route.query]
     if parameters:
         described["parameters"] = parameters
     if route.body is not None:
@@ -91,18 +92,11 @@ def operation_id(route: Route, path: str) -> str:
     return "_".join([route.method.lower(), *re.findall(r"\w+", path)])
 
 
-def path_parameters(path: str) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
-        for name in re.findall(r"\{(\w+)\}", path)
-    ]
-
-
-def query_parameter(field: Field) -> dict[str, Any]:
+def parameter(field: Field, where: str) -> dict[str, Any]:
     schema = of_field(field)
     return {
         "name": field.name,
-        "in": "query",
+        "in": where,
         "required": field.required,
         "description": schema.pop("description"),
         "schema": schema,
@@ -123,7 +117,7 @@ def request_body(body: Table | Any) -> dict[str, Any]:
 
 def responses(route: Route) -> dict[str, Any]:
     """The answer that is asked for, and all refusals, which have one shape."""
-    refused = refusals()
+    refused = refusals(route.refusals.shape)
     if not route.content_type:
         return {"204": {"description": "It is done."}} | refused
     if not route.answers and route.content_type == "application/json":
@@ -144,6 +138,6 @@ def one_of(types: Sequence[Any]) -> Schema:
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
-def refusal(reason: str) -> dict[str, Any]:
-    schema = {"$ref": ROOT.format(name=Error.__name__)}
+def refusal(reason: str, shape: Any) -> dict[str, Any]:
+    schema = {"$ref": ROOT.format(name=shape.__name__)}
     return {"description": reason, "content": {"application/json": {"schema": schema}}}

@@ -10,9 +10,23 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import Disabled, NotSupported
+from .body import ErrorBody, error_body
 from .field import Field, Table
+from .shapes import Error
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """What errors look like where a dialect has its own shape of them."""
+
+    shape: Any
+    """The type, for readers of the documentation."""
+    body: ErrorBody
+
+
+LLAMA_REFUSALS = Refusals(Error, error_body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,9 @@ class Route:
     """Types of the events' data, where the answer can be a stream."""
     content_type: str = "application/json"
     """Of the answer; empty where it has no content."""
+    segments: tuple[Field, ...] = ()
+    """Parameters in the path."""
+    refusals: Refusals = LLAMA_REFUSALS
 
     @property
     def description(self) -> str:

@@ -150,6 +150,7 @@ SERVER: tuple[Route, ...] = (
         "Server",
         parameters.SLOT_FILE_TABLE,
         query=slots.ACTION_QUERY,
+        segments=slots.SEGMENTS,
         answers=(shapes.SavedSlot, shapes.RestoredSlot, shapes.ErasedSlot),
     ),
     Route("GET", ("/lora-adapters",), lora.show_adapters, "Server", answers=(list[shapes.Adapter],)),

@@ -27,6 +27,8 @@ RESERVED = frozenset('/\\:*?"<>|\u2215\u2216\uff0e\ufffd\ufeff')
 """Characters that separate paths somewhere, or look as if they did, or that some file system refuses."""
 
 
+SEGMENTS = (Field("id_slot", Kind.INTEGER, None, "The number of the slot.", required=True, low=0),)
+"""Parameters in the path of a slot."""
 QUERY = (
     Field("model", Kind.STRING, None, "Any name is fine: there is one model.", inert=True),
     Field("fail_on_no_slot", Kind.STRING, None, "With any text: 503 unless a slot is idle."),
