@@ -16,7 +16,6 @@ from .chat import ChatPrompt
 from .tool_use import ANY_ARGUMENTS, NO_TOOLS, ToolUse
 
 THOUGHTS = {"none": ThoughtsIn.CONTENT, "deepseek-legacy": ThoughtsIn.BOTH}
-TAG = re.compile(r"<[^<>]*>|\[[A-Z_/]+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +98,5 @@ def find_triggers(format: ChatFormat, names: Sequence[str]) -> list[Trigger]:
 
 
 def opening(word: str) -> str:
-    """The tag that a literal begins with, or all of it."""
-    tag = TAG.match(word)
-    return tag.group() if tag else word
+    """A literal without the brackets that it ends with, which models may put on a line of their own."""
+    return word.rstrip("[{") or word

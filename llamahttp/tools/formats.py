@@ -183,6 +183,7 @@ KIMI_K3 = ChatFormat(
                     )
                 ),
                 soft("<|close|>tools<|sep|>"),
+                soft("<|close|>message<|sep|>"),
             )
         ),
         mark("<|open|>response<|sep|>"),

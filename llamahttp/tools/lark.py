@@ -17,6 +17,7 @@ from .format import ChatFormat, Island
 from .notation import QUOTE
 from .pattern import (
     KEY_CHARS,
+    NAME_CHARS,
     Arguments,
     Call,
     CallObject,
@@ -150,7 +151,7 @@ class _Writer:
             case Text():
                 return quoted(node.text) if node.is_exact else self._literal(node.text)
             case Seq(parts):
-                return " ".join(self._write(part, tool) for part in parts) or EMPTY
+                return self._sequence(parts, tool) or EMPTY
             case Choice(options):
                 return self._choice(options, tool)
             case Many(item, separator):
@@ -164,6 +165,15 @@ class _Writer:
                 return self._write(inner, tool)
         assert tool is not None, "all others stand in a call"
         return self._write_part(node, tool)
+
+    def _sequence(self, parts: Sequence[Node], tool: _Tool | None) -> str:
+        written = []
+        for before, part in zip((None, *parts), parts):  # noqa: B905 (one is longer)
+            text = self._write(part, tool)
+            if isinstance(before, Name) and isinstance(part, Text) and _reads_on(part.text):
+                text = f"SPACE {self._literal(part.text.lstrip())}"
+            written.append(text)
+        return " ".join(written)
 
     def _write_part(self, node: Node, tool: _Tool) -> str:
         match node:
@@ -265,10 +275,10 @@ class _Writer:
     def _value(self, node: Value, tool: _Tool) -> str:
         after = node.after.replace("{key}", tool.key)
         kinds = schemas.types(tool.value, tool.schema)
-        lead = f"{self._literal(node.before)} " if node.before else ""
+        lead = f"{quoted(node.before)} " if node.before else ""
         if node.kind is Kind.JSON or "string" not in kinds:
             return lead + self._nested(node, tool, after)
-        if node.cdata:
+        if node.cdata and not self._values(tool):
             text = self._rule(ANYTHING, f"[suffix={quoted(after)}]")
             inner = self._rule(ANYTHING, f"[suffix={quoted(']]>')}]")
             return f'{lead}({text} | "<![CDATA[" {inner} {quoted(after)})'
@@ -292,10 +302,10 @@ class _Writer:
         """A string as it stands, up to its end."""
         schema = schemas.resolve(tool.value, tool.schema)
         schema = schema if isinstance(schema, Mapping) else {}
-        values = [schema["const"]] if "const" in schema else schema.get("enum")
-        if isinstance(values, list) and values:
+        values = self._values(tool)
+        if values:
             texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
-            return f"{self._rule(' | '.join(quoted(text) for text in texts))} {self._literal(after)}"
+            return f"{self._rule(' | '.join(quoted(text) for text in texts))} {quoted(after)}"
         suffix = f"[suffix={quoted(after)}]"
         if "pattern" in schema:
             return self._rule(f"/{_searched(str(schema['pattern']))}/", suffix)
@@ -303,6 +313,14 @@ class _Writer:
         if (least, most) != (0, ""):
             return self._rule(f"/(?s:.{{{least},{most}}})/", suffix)
         return self._rule(ANYTHING, suffix)
+
+    def _values(self, tool: _Tool) -> list[Any]:
+        """All that a value can be, if its schema lists that."""
+        schema = schemas.resolve(tool.value, tool.schema)
+        if not isinstance(schema, Mapping):
+            return []
+        values = [schema["const"]] if "const" in schema else schema.get("enum")
+        return values if isinstance(values, list) else []
 
     # --- notations
 
@@ -314,19 +332,19 @@ class _Writer:
         """A value in Gemma's notation, by its types; objects and arrays as deep as the schema tells."""
         schema = schemas.resolve(schema, root)
         parts = schema if isinstance(schema, Mapping) else {}
-        values = [parts["const"]] if "const" in parts else parts.get("enum")
-        if isinstance(values, list) and values:
+        values = self._values(_Tool("", root, "", schema))
+        if values:
             texts = [f"{QUOTE}{value}{QUOTE}" if isinstance(value, str) else json.dumps(value) for value in values]
             return self._rule(" | ".join(map(quoted, texts)))
         text = self._rule(ANYTHING, f"[suffix={quoted(QUOTE)}]")
         shapes = {
             "string": f"{quoted(QUOTE)} {text}",
-            "integer": "/-?(0|[1-9][0-9]*)/",
-            "number": "/-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?/",
             "boolean": '"true" | "false"',
             "null": '"null" | "None"',
         }
         kinds = schemas.types(schema, root)
+        for number in kinds & {"integer", "number"}:
+            shapes[number] = self._json({**parts, "type": number})
         if kinds & {"object", "array"}:
             inner = parts.get("items") if kinds & {"array"} else None
             item = self._gemma(inner, root, depth + 1) if depth < 3 else text
@@ -368,6 +386,11 @@ class _Writer:
 
 def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+def _reads_on(text: str) -> bool:
+    """Only white space tells this literal from a name before it."""
+    return text[:1].isspace() and bool(re.match(NAME_CHARS, text.lstrip()))
 
 
 def _can_be(option: Node, tool: _Tool) -> bool:
