@@ -20,7 +20,6 @@ class Timings(TypedDict):
     predicted_ms: float
     predicted_per_token_ms: float
     predicted_per_second: float
-    cache: CacheUse
 
 
 class Progress(TypedDict):
@@ -66,6 +65,7 @@ class Completion(TypedDict, total=False):
     stopping_word: str
     tokens_cached: int
     timings: Timings
+    cache: CacheUse
     completion_probabilities: list[GeneratedToken]
 
 
@@ -83,6 +83,7 @@ class CompletionChunk(_CompletionChunk, total=False):
     """New text of an answer."""
 
     timings: Timings
+    cache: CacheUse
     completion_probabilities: list[GeneratedToken]
     prompt_progress: Progress
 
@@ -127,6 +128,7 @@ class TextCompletion(_TextCompletion):
 
     usage: Usage
     timings: Timings
+    cache: CacheUse
 
 
 class TextCompletionChunk(_TextCompletion, total=False):
@@ -134,6 +136,7 @@ class TextCompletionChunk(_TextCompletion, total=False):
 
     usage: Usage
     timings: Timings
+    cache: CacheUse
     prompt_progress: Progress
 
 
@@ -174,6 +177,7 @@ class ChatCompletion(_ChatEnvelope):
     choices: list[ChatChoice]
     usage: Usage
     timings: Timings
+    cache: CacheUse
 
 
 class ChatDelta(TypedDict, total=False):
@@ -206,4 +210,5 @@ class ChatCompletionChunk(_ChatChunk, total=False):
 
     usage: Usage
     timings: Timings
+    cache: CacheUse
     prompt_progress: Progress

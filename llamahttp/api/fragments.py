@@ -26,8 +26,13 @@ def timings(cost: Timings) -> dict[str, object]:
         "predicted_ms": cost.predicted_ms,
         "predicted_per_token_ms": _ratio(cost.predicted_ms, n_intervals),
         "predicted_per_second": _ratio(1e3 * n_intervals, cost.predicted_ms),
-        "cache": cache_use(cost.cache),
     }
+
+
+def cost(cost: Timings) -> dict[str, object]:
+    """What an answer has cost: `timings`, in which every member is a number as in llama-server, and beside them
+    where cached tokens came from."""
+    return {"timings": timings(cost), "cache": cache_use(cost.cache)}
 
 
 def cache_use(cache: CacheUse) -> dict[str, object]:
@@ -48,11 +53,10 @@ def prompt_progress(progress: PromptProgress) -> dict[str, int]:
     }
 
 
-def timings_so_far(progress: PromptProgress) -> dict[str, object]:
-    """The `timings` object before the first token."""
+def cost_so_far(progress: PromptProgress) -> dict[str, object]:
+    """`timings` before the first token."""
     n_computed = progress.n_done - progress.n_cached
-    cost = Timings(progress.n_cached, n_computed, progress.ms if n_computed else 0.0, 0, 0.0)
-    return timings(cost)
+    return {"timings": timings(Timings(progress.n_cached, n_computed, progress.ms if n_computed else 0.0, 0, 0.0))}
 
 
 def usage(answers: Iterable[Answer]) -> dict[str, object]:

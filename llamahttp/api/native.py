@@ -61,14 +61,14 @@ class NativeDialect:
         """The optional members of a chunk that shows tokens from `shown` on."""
         extras: dict[str, object] = {}
         if self._request.timings_per_token and answer.timings is not None:
-            extras["timings"] = fragments.timings(answer.timings)
+            extras |= fragments.cost(answer.timings)
         stop = answer.n_probs_shown
         if self._request.probs.is_shown and shown < stop:
             extras["completion_probabilities"] = self._probs(answer, shown, stop)
         return b"," + encode(extras)[1:-1] if extras else b""
 
     def progress(self, answer: Answer, progress: PromptProgress) -> bytes:
-        extras = {"timings": fragments.timings_so_far(progress)} if self._request.timings_per_token else {}
+        extras = fragments.cost_so_far(progress) if self._request.timings_per_token else {}
         return event(
             {
                 "index": answer.index,
@@ -119,7 +119,7 @@ class NativeDialect:
             "stop_type": answer.stop_type,
             "stopping_word": answer.stopping_word,
             "tokens_cached": finished.n_past,
-            "timings": fragments.timings(timings),
+            **fragments.cost(timings),
         }
         if whole and request.probs.is_shown:
             result["completion_probabilities"] = self._probs(answer, 0, answer.n_probs_shown)

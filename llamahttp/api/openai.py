@@ -67,11 +67,11 @@ class OpenAIDialect:
         """`timings` for a chunk that wants them."""
         if not self._request.timings_per_token or answer.timings is None:
             return {}
-        return {"timings": fragments.timings(answer.timings)}
+        return fragments.cost(answer.timings)
 
     def report(self, progress: PromptProgress) -> dict[str, object]:
         """What a chunk tells of a prompt that is being computed."""
-        timings = {"timings": fragments.timings_so_far(progress)} if self._request.timings_per_token else {}
+        timings = fragments.cost_so_far(progress) if self._request.timings_per_token else {}
         return {**timings, "prompt_progress": fragments.prompt_progress(progress)}
 
     def totals(self, answers: Sequence[Answer]) -> dict[str, object]:
@@ -80,7 +80,7 @@ class OpenAIDialect:
 
     def timings(self, answer: Answer) -> dict[str, object]:
         assert answer.timings is not None, "the answer has not ended"
-        return {"timings": fragments.timings(answer.timings)}
+        return fragments.cost(answer.timings)
 
     def failure(self, error: LlamaHTTPError) -> bytes:
         return error_event(error)

@@ -17,12 +17,12 @@ PROMPT = "once upon a time"
 TEXT = bytes(continuation(list(PROMPT.encode()), 40)).decode()
 TIMINGS = {
     *("cache_n", "prompt_n", "prompt_ms", "prompt_per_token_ms", "prompt_per_second"),
-    *("predicted_n", "predicted_ms", "predicted_per_token_ms", "predicted_per_second", "cache"),
+    *("predicted_n", "predicted_ms", "predicted_per_token_ms", "predicted_per_second"),
 }
 FINAL = {
     *("index", "content", "tokens", "id_slot", "stop", "model", "tokens_predicted", "tokens_evaluated"),
     *("generation_settings", "prompt", "has_new_line", "truncated", "stop_type", "stopping_word", "tokens_cached"),
-    "timings",
+    *("timings", "cache"),
 }
 
 

@@ -52,7 +52,7 @@ def usage(n_prompt: int, n_predicted: int) -> dict[str, object]:
 
 async def test_a_whole_chat(client: Client) -> None:
     answer = await chat(client)
-    keys = ["choices", "created", "model", "system_fingerprint", "object", "usage", "id", "timings"]
+    keys = ["choices", "created", "model", "system_fingerprint", "object", "usage", "id", "timings", "cache"]
     assert list(answer) == keys
     assert answer["choices"] == [
         {"finish_reason": "length", "index": 0, "message": {"role": "assistant", "content": ANSWER[:3]}}
@@ -227,7 +227,7 @@ async def test_probabilities_of_thoughts(start: Start) -> None:
 
 async def test_a_whole_text(client: Client) -> None:
     answer = await complete(client)
-    keys = ["choices", "created", "model", "system_fingerprint", "object", "usage", "id", "timings"]
+    keys = ["choices", "created", "model", "system_fingerprint", "object", "usage", "id", "timings", "cache"]
     assert list(answer) == keys
     assert answer["choices"] == [{"text": TEXT[:3], "index": 0, "logprobs": None, "finish_reason": "length"}]
     assert (answer["object"], answer["usage"]) == ("text_completion", usage(4, 3))
@@ -237,7 +237,7 @@ async def test_chunks_of_a_text(client: Client) -> None:
     *chunks, done = await complete_stream(client)
     keys = ["choices", "created", "model", "system_fingerprint", "object", "id"]
     assert [list(chunk) for chunk in chunks[:-1]] == [keys] * 3
-    assert list(chunks[-1]) == [*keys[:-1], "usage", "id", "timings"]
+    assert list(chunks[-1]) == [*keys[:-1], "usage", "id", "timings", "cache"]
     assert [chunk["choices"][0]["text"] for chunk in chunks] == [*TEXT[:3], ""]
     assert chunks[0]["choices"] == [{"text": TEXT[0], "index": 0, "logprobs": None, "finish_reason": None}]
     assert (chunks[-1]["choices"][0]["finish_reason"], done) == ("length", "[DONE]")

@@ -106,11 +106,11 @@ SAME: list[Request] = [
 ]
 
 EXTRA = {
-    "timings.cache": "where cached tokens came from",
-    "timings.cache.disk": "",
-    "timings.cache.miss": "",
-    "timings.cache.ram": "",
-    "timings.cache.resident": "",
+    "cache": "where cached tokens came from",
+    "cache.disk": "",
+    "cache.miss": "",
+    "cache.ram": "",
+    "cache.resident": "",
     "state": "what a slot does, in a word",
 }
 """Members that ours has beside llama-server's, by the end of their path, and why."""
