@@ -17,7 +17,7 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from .errors import InvalidRequest
 from .sandbox import FAULTS, Sandbox
 from .template_caps import Message, find_caps
-from .template_messages import Adapter, last_text
+from .template_messages import Adapter, encodable, last_text
 
 MAX_MESSAGE_CHARS = 2000
 """Longest message of a template that refuses a conversation, in characters; the rest of it is left out."""
@@ -140,9 +140,7 @@ class ChatTemplate:
         if tools:
             inputs["tools"] = list(tools)
         try:
-            prompt = self._sandbox.render(self._template, inputs)
-            # JSON within JSON, as the arguments of tool calls are, can hold halves of characters
-            return prompt.encode("utf-8", "replace").decode()
+            return encodable(self._sandbox.render(self._template, inputs))
         except FAULTS as error:
             raise InvalidRequest(self._explain(error)) from error
 
@@ -188,7 +186,7 @@ def _presentable(message: str) -> str:
     """A message that may hold anything, since templates put what they were given into it, as one that can be sent."""
     if len(message) > MAX_MESSAGE_CHARS:
         message = f"{message[:MAX_MESSAGE_CHARS]}..."
-    return message.encode("utf-8", "replace").decode()
+    return encodable(message)
 
 
 def _line(error: BaseException) -> int | None:

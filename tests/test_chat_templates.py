@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from llamahttp.api.chat import chat_prompt
+from llamahttp.api.parameters import CHAT_TABLE
 from llamahttp.chat_template import ChatTemplate
-from llamahttp.errors import InvalidRequest
+from llamahttp.errors import InvalidRequest, LlamaHTTPError
 
 from . import template_cases as cases
 
@@ -150,3 +153,56 @@ def test_capabilities_are_found_quickly(folder: Path) -> None:
         ChatTemplate(source)
         slowest = max(slowest, time.thread_time() - began)
     assert slowest < 0.5
+
+
+DEEP: Any = functools.reduce(lambda inner, _: {"a": [inner]}, range(20_000), None)
+ODD_ARGUMENTS = (
+    "",
+    "null",
+    "[]",
+    "5",
+    '"x"',
+    "{",
+    '{"a": ' * 5000,
+    '{"a": NaN}',
+    '{"\\ud800": "\\udfff"}',
+    {},
+    {"a": DEEP},
+)
+ODD_CONTENTS = (None, "", [], "\ud800", "\0", "x" * 1_000_000, [{"type": "text", "text": ""}] * 100)
+ODD_TOOLS = ({}, {"parameters": None}, {"parameters": {"properties": {"a": True}}}, {"parameters": DEEP}, {"strict": 5})
+
+
+def odd_bodies() -> Iterator[dict[str, Any]]:
+    """Bodies that no client should send, or that no template was made for."""
+    hi = cases.user("Hi")
+    for arguments in ODD_ARGUMENTS:
+        call = {"id": "1", "type": "function", "function": {"name": "", "arguments": arguments}}
+        yield {"messages": [hi, cases.assistant(None, call), cases.result("", number=7), hi]}
+    for content in ODD_CONTENTS:
+        for role in ("system", "user", "assistant", "tool", "developer", "", "{{ 1 }}"):
+            yield {"messages": [{"role": role, "content": content}, hi]}
+            yield {"messages": [hi, {"role": role, "content": content, "reasoning_content": content}]}
+    for more in ODD_TOOLS:
+        yield {"messages": [hi], "tools": [{"type": "function", "function": {"name": "a", **more}}]}
+    for name in ("messages", "tools", "bos_token", "add_generation_prompt", "documents", "reasoning_effort", "range"):
+        yield {"messages": [hi], "chat_template_kwargs": {name: 5}}
+    yield {"messages": [cases.result("warm")]}
+    yield {"messages": [hi, *[cases.assistant("", cases.call("a", {}))] * 3, hi]}
+    yield {"messages": [hi | {"tool_calls": [cases.call("a", {})]}, hi | {"name": "x", "function_call": 5}]}
+
+
+@pytest.mark.filterwarnings("error")
+def test_odd_conversations_are_rendered_or_refused(template: ChatTemplate) -> None:
+    """With a message that can be sent, and in time; anything else than a refusal would be a 500."""
+    n_refused = 0
+    for body in odd_bodies():
+        try:
+            text = chat_prompt(body, CHAT_TABLE.decode(body), template).text
+        except LlamaHTTPError as error:
+            assert 400 <= error.status < 500
+            text = str(error)
+            n_refused += 1
+            assert len(text) < 3000
+        text.encode()
+    assert n_refused < 100  # of 124

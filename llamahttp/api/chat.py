@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import ServerConfig
 from ..errors import InvalidRequest, NotSupported
-from ..template_messages import message_text
+from ..template_messages import encodable, message_text
 from ..tools.detect import detect
 from ..tools.format import CONTENT_ONLY, ChatFormat, Thought
 from .tool_use import NO_TOOLS, ToolUse, read_tool_use
@@ -101,14 +101,14 @@ def continued(
         begun   [conversation, start of an answer ... base)[opening)
         shown   [conversation, start of an answer ... base)[shown thought, if any][content ... ]
     """
-    reasoning = message.get("reasoning_content") or ""
+    reasoning = encodable(message.get("reasoning_content") or "")
     opening = thought.opening(begun) if thought else ""
     if field == "reasoning_content" and thought:
         if shown is None or opening:
             shown = f"{begun}{'' if opening else thought.start}{reasoning}"
         start = shown.rfind(thought.start.strip())
         return ChatPrompt(shown, thought=shown[start:] if start >= 0 else thought.start, can_think=True)
-    content = message_text(message)
+    content = encodable(message_text(message))
     base = begun[: len(begun) - len(opening)]
     tail = shown[len(base) :] if shown is not None and shown.startswith(base) else None
     is_closed = not opening or (thought is not None and tail is not None and thought.end.strip() in tail)

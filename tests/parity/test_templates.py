@@ -1,4 +1,4 @@
-"""All chat templates of llama.cpp's source: prompts and capabilities as with llama-server, or different for a reason."""
+"""All chat templates of llama.cpp's source: prompts and capabilities as with llama-server, or different with reason."""
 
 from __future__ import annotations
 
