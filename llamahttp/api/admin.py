@@ -36,6 +36,7 @@ async def props(http: web.Request) -> web.Response:
     """What the server is: model, template, slots, and what requests get that set nothing."""
     state = http.app[STATE]
     engine, template = state.require_engine(), state.require_template()
+    variants = {"chat_template_tool_use": template.tool_use.source} if template.tool_use else {}
     return json_response(
         {
             "default_generation_settings": {
@@ -60,6 +61,7 @@ async def props(http: web.Request) -> web.Response:
             "build_info": state.fingerprint,
             "is_sleeping": state.is_sleeping,
             "cors_proxy_enabled": False,
+            **variants,
         }
     )
 

@@ -73,9 +73,7 @@ class Modalities(TypedDict):
     audio: bool
 
 
-class Props(TypedDict):
-    """The server's properties."""
-
+class _Props(TypedDict):
     default_generation_settings: DefaultSettings
     total_slots: int
     model_alias: str
@@ -95,6 +93,13 @@ class Props(TypedDict):
     build_info: str
     is_sleeping: bool
     cors_proxy_enabled: bool
+
+
+class Props(_Props, total=False):
+    """The server's properties."""
+
+    chat_template_tool_use: str
+    """The chat template for chats with tools, where the model has one of its own."""
 
 
 class ModelDetails(TypedDict):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from llamahttp.api.state import STATE
+from llamahttp.chat_template import ChatTemplate
+
 from .conftest import Client, Recorder, Start, get, post_error
 
 
@@ -11,6 +14,14 @@ async def test_props(start: Start) -> None:
     assert props["default_generation_settings"]["params"]["top_k"] == 40
     assert "<|im_start|>" in props["chat_template"]
     assert props["chat_template_caps"]["supports_system_role"] is True
+
+
+async def test_props_show_the_variant_of_the_template_for_tools(start: Start) -> None:
+    client = await start()
+    assert "chat_template_tool_use" not in await get(client, "/props")
+    client.app[STATE].template = ChatTemplate("plain", tool_use=ChatTemplate("tools"))
+    props = await get(client, "/props")
+    assert (props["chat_template"], props["chat_template_tool_use"]) == ("plain", "tools")
 
 
 async def test_props_cannot_be_changed(client: Client) -> None:
