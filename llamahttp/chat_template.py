@@ -17,7 +17,7 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from .errors import InvalidRequest
 from .sandbox import FAULTS, Sandbox
 from .template_caps import Message, find_caps
-from .template_messages import Adapter, encodable, last_text
+from .template_messages import Adapter, encodable, last_text, without_needless_refusals
 
 MAX_MESSAGE_CHARS = 2000
 """Longest message of a template that refuses a conversation, in characters; the rest of it is left out."""
@@ -59,7 +59,7 @@ class ChatTemplate:
         self._sandbox = Sandbox()
         self._sandbox.globals |= {"raise_exception": _refuse, "strftime_now": self._strftime_now}
         try:
-            self._template = self._sandbox.compile_bounded(source)
+            self._template = self._sandbox.compile_bounded(without_needless_refusals(source))
         except FAULTS as error:
             raise InvalidRequest(self._explain(error)) from error
         self.caps = find_caps(self._attempt)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -203,3 +204,23 @@ _STEPS: tuple[tuple[Callable[[str], bool], Callable[[list[Message]], list[Messag
     ),
 )
 """Which sources need which further change of all messages."""
+
+_NEEDLESS = (
+    # gpt-oss: the markers of channels in an earlier answer
+    re.compile(r'\{%-? if "<\|channel\|>analysis<\|message\|>" in message\.content or [^%]*%\}'),
+    # Mistral: an answer without content and calls
+    re.compile(
+        r"\{%-? if \(message\['content'\] is none or message\['content'\] == '' or message\['content'\]\|length == 0\)"
+        r" and \(message\['tool_calls'\] is not defined or [^%]*%\}"
+    ),
+)
+
+
+def without_needless_refusals(source: str) -> str:
+    """The source of a template without two tests of earlier answers, as in llama-server.
+
+    What they refuse would end a conversation, though all that was said in it came from the model.
+    """
+    for test in _NEEDLESS:
+        source = test.sub("{%- if false %}", source)
+    return source

@@ -155,6 +155,21 @@ def test_capabilities_are_found_quickly(folder: Path) -> None:
     assert slowest < 0.5
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("openai-gpt-oss-120b.jinja", "<|channel|>analysis<|message|>Hm<|end|>"),
+        ("openai-gpt-oss-120b.jinja", "<|channel|>final<|message|>Hello"),
+        ("mistralai-Ministral-3-14B-Reasoning-2512.jinja", ""),
+    ],
+)
+def test_answers_of_a_model_do_not_end_the_conversation(folder: Path, name: str, content: str) -> None:
+    """Transformers refuses these, as the templates say; llama-server does not."""
+    template = ChatTemplate(cases.read(folder / name), bos=cases.BOS, eos=cases.EOS)
+    prompt = template.render([cases.user("Hi"), cases.assistant(content), cases.user("Bye")])
+    assert content in prompt and "Bye" in prompt
+
+
 DEEP: Any = functools.reduce(lambda inner, _: {"a": [inner]}, range(20_000), None)
 ODD_ARGUMENTS = (
     "",
