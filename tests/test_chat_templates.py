@@ -171,7 +171,7 @@ def test_answers_of_a_model_do_not_end_the_conversation(folder: Path, name: str,
 
 
 DEEP: Any = functools.reduce(lambda inner, _: {"a": [inner]}, range(20_000), None)
-ODD_ARGUMENTS = (
+ODD_ARGUMENTS: tuple[Any, ...] = (
     "",
     "null",
     "[]",
@@ -184,8 +184,14 @@ ODD_ARGUMENTS = (
     {},
     {"a": DEEP},
 )
-ODD_CONTENTS = (None, "", [], "\ud800", "\0", "x" * 1_000_000, [{"type": "text", "text": ""}] * 100)
-ODD_TOOLS = ({}, {"parameters": None}, {"parameters": {"properties": {"a": True}}}, {"parameters": DEEP}, {"strict": 5})
+ODD_CONTENTS: tuple[Any, ...] = (None, "", [], "\ud800", "\0", "x" * 1_000_000, [{"type": "text", "text": ""}] * 100)
+ODD_TOOLS: tuple[Any, ...] = (
+    {},
+    {"parameters": None},
+    {"parameters": {"properties": {"a": True}}},
+    {"parameters": DEEP},
+    {"strict": 5},
+)
 
 
 def odd_bodies() -> Iterator[dict[str, Any]]:
