@@ -622,9 +622,12 @@ class ServerContext:
             self._counts[name] += value
 
     def _snapshot(self) -> EngineSnapshot:
-        cache, store = self._cache, self._store
+        cache, store, embedding = self._cache, self._store, self._embedding
         stats = EngineStats(
             **self._counts,  # type: ignore[arg-type]
+            n_embedded=embedding.n_tokens if embedding else 0,
+            n_embedding_steps=embedding.n_steps if embedding else 0,
+            embedding_ms=embedding.ms if embedding else 0.0,
             misses=tuple(self._misses.items()),
             n_preempted=self._placement.n_preempted,
             n_evicted=cache.n_evicted,

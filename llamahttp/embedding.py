@@ -106,6 +106,9 @@ class EmbeddingSide:
         self._long: Item | None = None
         self._pace = Pace(target_step_ms, embedder.n_batch, embedder.n_batch)
         self._adapters: tuple[tuple[int, float], ...] = ()  # that the embedder applies
+        self.n_tokens = self.n_steps = 0
+        self.ms = 0.0
+        """Tokens computed so far, and in how many batches and milliseconds."""
         self._n_alone = 0  # after a failure: inputs that are computed one by one, to find the one to blame
         self._pooling = Pooling.RANK if embedder.pools else embedder.pooling
 
@@ -145,7 +148,9 @@ class EmbeddingSide:
             vectors = self._embedder.decode(plan.parts)
         except BatchError as error:
             return self._survive(error, plan)
-        self._pace.observe(n_others, plan.n_rows, 1e3 * (time.perf_counter() - began))
+        ms = 1e3 * (time.perf_counter() - began)
+        self._pace.observe(n_others, plan.n_rows, ms)
+        self.n_tokens, self.n_steps, self.ms = self.n_tokens + plan.n_rows, self.n_steps + 1, self.ms + ms
         self._n_alone = max(0, self._n_alone - 1)
         return self._apply(plan, vectors)
 

@@ -370,7 +370,7 @@ class Engine:
             if len(tokens) == 0:
                 raise InvalidRequest(f"input {i} is empty: it has no token")
             if len(tokens) > embedder.n_ctx:
-                raise ContextExceeded(len(tokens), embedder.n_ctx, f"input {i}")
+                raise ContextExceeded(len(tokens), embedder.n_ctx, f"input {i}", "it is too large to process")
             self._check_ids(f"input {i}:", tokens)
         self._check_adapters(task.adapters)
         # an activated one is trained for what is generated behind its invocation

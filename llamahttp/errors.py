@@ -47,10 +47,8 @@ class ContextExceeded(LlamaHTTPError):
     type = "exceed_context_size_error"
     code = "context_length_exceeded"
 
-    def __init__(self, n_prompt: int, n_ctx: int, what: str = "request") -> None:
-        super().__init__(
-            f"{what} ({n_prompt} tokens) exceeds the available context size ({n_ctx} tokens), try increasing it"
-        )
+    def __init__(self, n_prompt: int, n_ctx: int, what: str = "request", advice: str = "try increasing it") -> None:
+        super().__init__(f"{what} ({n_prompt} tokens) exceeds the available context size ({n_ctx} tokens), {advice}")
         self.n_prompt = n_prompt
         self.n_ctx = n_ctx
 

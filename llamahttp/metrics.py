@@ -22,7 +22,7 @@ from .task import EngineSnapshot, EngineStats, Miss, SlotState
 class ServerMetrics(Collector):
     """Renders what was counted. Engines come and go, as a model sleeps and wakes; their counts go on.
 
-    Keeps the engine's last snapshot, since two of the gauges are averages since then.
+    Keeps what was rendered last, since two of the gauges are averages since then.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,6 @@ class ServerMetrics(Collector):
 
     def update(self, snapshot: EngineSnapshot) -> None:
         """Show this state of the engine from now on."""
-        self._before = self._snapshot.stats
         self._snapshot = replace(snapshot, stats=together(self._past, snapshot.stats))
         self._taken = time.monotonic()
 
@@ -63,7 +62,9 @@ class ServerMetrics(Collector):
         """
         self._labels = labels or {}
         encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        body = encode(self._registry)
+        self._before = self._snapshot.stats
+        return body, content_type
 
     def collect(self) -> Iterator[Metric]:
         """All families; called by the registry."""
@@ -126,15 +127,16 @@ def together(past: EngineStats, now: EngineStats) -> EngineStats:
 
 
 def reference_counters(stats: EngineStats) -> Iterator[Metric]:
-    """llama-server's; its speculative ones stay 0."""
+    """llama-server's, which takes inputs of embeddings for prompts; its speculative ones stay 0."""
+    n_prompt, prompt_ms = prompts(stats)
     n_cached = stats.n_cached_resident + stats.n_cached_ram + stats.n_cached_disk
     for name, help, value in (
-        ("prompt_tokens_total", "Prompt tokens computed, without cached ones", stats.n_prompt),
+        ("prompt_tokens_total", "Prompt tokens computed, without cached ones", n_prompt),
         ("prompt_tokens_cached_total", "Prompt tokens reused instead of computed", n_cached),
-        ("prompt_seconds_total", "Time that requests spent on their prompts", stats.prompt_ms / 1e3),
+        ("prompt_seconds_total", "Time that requests spent on their prompts", prompt_ms / 1e3),
         ("tokens_predicted_total", "Tokens generated", stats.n_predicted),
         ("tokens_predicted_seconds_total", "Time that requests spent generating", stats.predicted_ms / 1e3),
-        ("n_decode_total", "Steps decoded", stats.n_steps),
+        ("n_decode_total", "Steps decoded", stats.n_steps + stats.n_embedding_steps),
         ("spec_decode_num_draft_tokens_total", "Tokens drafted", 0),
         ("spec_decode_num_accepted_tokens_total", "Drafted tokens that were accepted", 0),
         ("spec_decode_num_drafts_total", "Drafts verified", 0),
@@ -147,7 +149,9 @@ def reference_gauges(snapshot: EngineSnapshot, before: EngineStats) -> Iterator[
     the names of counters end in `_total`."""
     stats = snapshot.stats
     n_processing = sum(slot.state is not SlotState.IDLE for slot in snapshot.slots)
-    prompt_speed = _per_second(stats.n_prompt - before.n_prompt, stats.prompt_ms - before.prompt_ms)
+    n_prompt, prompt_ms = prompts(stats)
+    n_before, ms_before = prompts(before)
+    prompt_speed = _per_second(n_prompt - n_before, prompt_ms - ms_before)
     speed = _per_second(stats.n_predicted - before.n_predicted, stats.predicted_ms - before.predicted_ms)
     n_busy = stats.n_busy_slots / stats.n_steps if stats.n_steps else 0.0
     for name, help, value in (
@@ -159,6 +163,11 @@ def reference_gauges(snapshot: EngineSnapshot, before: EngineStats) -> Iterator[
         ("n_busy_slots_per_decode", "Slots at work in a step, on average", n_busy),
     ):
         yield Gauge(f"llamacpp:{name}", help, value=value)
+
+
+def prompts(stats: EngineStats) -> tuple[int, float]:
+    """Tokens computed that were not generated, and the milliseconds that it took."""
+    return stats.n_prompt + stats.n_embedded, stats.prompt_ms + stats.embedding_ms
 
 
 def _per_second(n: int, ms: float) -> float:

@@ -296,6 +296,10 @@ class EngineStats:
     prompt_ms: float = 0.0
     n_predicted: int = 0
     predicted_ms: float = 0.0
+    n_embedded: int = 0
+    """Tokens of inputs computed for embeddings and scores, in `n_embedding_steps` batches that took `embedding_ms`."""
+    n_embedding_steps: int = 0
+    embedding_ms: float = 0.0
     n_cached_resident: int = 0
     n_cached_ram: int = 0
     n_cached_disk: int = 0

@@ -142,6 +142,23 @@ def test_what_became_of_requests() -> None:
     assert {name: values[f"llamahttp:{name}"] for name in expected} == expected
 
 
+def test_inputs_of_embeddings_are_prompts() -> None:
+    """As in llama-server; their time is that of their batches."""
+    stats = replace(STATS, n_embedded=100, n_embedding_steps=2, embedding_ms=500.0)
+    values = shown(replace(SNAPSHOT, stats=stats))
+    assert values["llamacpp:prompt_tokens_total"] == 500
+    assert values["llamacpp:prompt_seconds_total"] == 2.5
+    assert values["llamacpp:n_decode_total"] == 42
+
+
+def test_a_model_that_sleeps_shows_its_last_speed_once() -> None:
+    metrics = ServerMetrics()
+    metrics.update(SNAPSHOT)
+    metrics.retire(SNAPSHOT, RequestMeter())
+    speeds = [samples(metrics.render()[0])["llamacpp:predicted_tokens_seconds"] for _ in range(2)]
+    assert speeds == [20, 0]
+
+
 def test_speeds_are_those_since_the_last_question() -> None:
     metrics = ServerMetrics()
     later = replace(STATS, n_prompt=500, prompt_ms=2100.0, n_predicted=110, predicted_ms=5200.0)

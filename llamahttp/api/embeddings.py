@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from ..config import Pooling
 from ..engine import Engine
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, NotSupported
 from ..pooling import Vectors, normalize, shorten
 from ..task import EmbeddingTask
 from .body import encode, json_response, read_object
-from .field import Field, Kind, Table, out_of_range
+from .chat import MEDIA
+from .field import Field, Kind, Table, out_of_range, wrong_type
 from .lora import active
 from .parameters import MODEL
 from .prompt import split_prompts, tokenize_prompt
@@ -34,7 +35,7 @@ stay in memory until the answer is whole."""
 TABLE = Table(
     (
         MODEL,
-        Field("input", Kind.PROMPT, None, "A text, a list of token ids, or a list of these."),
+        Field("input", Kind.PROMPT, None, "A text, whole or in parts, a list of token ids, or a list of these."),
         Field("content", Kind.PROMPT, None, "The same; the answer then has the native shape."),
         Field("encoding_format", Kind.STRING, "float", "OpenAI's route: how vectors look.", one_of=("float", "base64")),
         Field("dimensions", Kind.INTEGER, None, "Numbers to keep of each vector, which is then normalised again."),
@@ -134,11 +135,31 @@ async def _tokenize(engine: Engine, value: object, name: str) -> tuple[NDArray[n
         raise InvalidRequest(f'"{name}" has {len(entries)} entries, but at most {MAX_INPUTS} are allowed')
     inputs = []
     for entry in entries:
-        inputs.append(await tokenize_prompt(engine, entry, name))
+        inputs.append(await tokenize_prompt(engine, in_one(entry, name), name))
         if len(inputs[-1]) == 0:
             raise InvalidRequest("Input content cannot be empty")
         await asyncio.sleep(0)  # many short texts would hold up everybody else
     return tuple(inputs)
+
+
+def in_one(entry: object, name: str) -> object:
+    """The text of an input that comes in parts, `{"content": [{"type": "text", "text": ...}]}`; others as they are.
+    Raises InvalidRequest for parts that are none, NotSupported for media."""
+    if not isinstance(entry, dict) or "content" not in entry:
+        return entry
+    parts = entry["content"]
+    if not isinstance(parts, list):
+        raise wrong_type(f"{name}.content", "array", parts)
+    texts = []
+    for i, part in enumerate(parts):
+        match part:
+            case {"type": "text", "text": str(text)}:
+                texts.append(text)
+            case {"type": str(kind)} if kind in MEDIA:
+                raise NotSupported(f"Field '{name}.content[{i}]': {MEDIA[kind]} input is not supported")
+            case _:
+                raise InvalidRequest(f'Field \'{name}.content[{i}]\': it must be {{"type": "text", "text": string}}')
+    return "".join(texts)
 
 
 def check_size(engine: Engine, inputs: Sequence[NDArray[np.int32]]) -> None:
