@@ -55,6 +55,10 @@ messages tools tool_choice parallel_tool_calls response_format logprobs top_logp
 reasoning_effort reasoning_format thinking_budget_tokens add_generation_prompt continue_final_message
 reasoning_budget_message reasoning_control
 """,
+    "/v1/messages": """
+model messages system tools tool_choice stop_sequences max_tokens temperature top_p top_k stream chat_template_kwargs
+thinking metadata
+""",
     "/infill": "input_prefix input_suffix input_extra prompt",
     "/v1/embeddings": "input content encoding_format embd_normalize model",
     "/v1/rerank": "query documents texts top_n return_text model",

@@ -101,12 +101,12 @@ def json_response(value: object, status: int = 200) -> web.Response:
     return web.Response(body=encode(value), status=status, content_type="application/json", charset="utf-8")
 
 
-ErrorBody = Callable[[LlamaHTTPError], dict[str, object]]
+ErrorBody = Callable[[LlamaHTTPError, str], dict[str, object]]
 ERROR_BODIES = web.AppKey("error_bodies", dict[str, ErrorBody])
-"""What a client gets for an error, by route (as aiohttp writes it), where that is not `error_body`."""
+"""What a client gets for an error of the request with an id, by route (as aiohttp writes it)."""
 
 
-def error_body(error: LlamaHTTPError) -> dict[str, object]:
+def error_body(error: LlamaHTTPError, id_request: str = "") -> dict[str, object]:
     """What a client gets for `error`, with the keys in llama-server's order, which differs by status."""
     body = error.body()
     if error.status in (401, 404, 503):
@@ -114,7 +114,7 @@ def error_body(error: LlamaHTTPError) -> dict[str, object]:
     return {"error": body}
 
 
-def openai_error_body(error: LlamaHTTPError) -> dict[str, object]:
+def openai_error_body(error: LlamaHTTPError, id_request: str = "") -> dict[str, object]:
     """The same in the shape of OpenAI's newer routes, whose `code` is a word; the figures of llama-server stay."""
     figures = {name: value for name, value in error.body().items() if name not in ("code", "message", "type")}
     return {"error": {"message": str(error), "type": error.type, "param": error.param, "code": error.code, **figures}}

@@ -89,7 +89,7 @@ def refuse(request: web.Request, error: LlamaHTTPError) -> web.Response:
     """The answer to a request that ends with `error`."""
     reason = printable(str(error)[:MAX_REASON])
     log.log(log_level(request), "%s refused: %s", described(request), reason)
-    response = json_response(error_body_of(request)(error), error.status)
+    response = json_response(error_body_of(request)(error, request.get(ID, "")), error.status)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, NotSupported):
@@ -98,10 +98,15 @@ def refuse(request: web.Request, error: LlamaHTTPError) -> web.Response:
 
 
 def error_body_of(request: web.Request) -> ErrorBody:
-    """The shape of errors where the request goes to."""
+    """The shape of errors where the request goes to, or where what its path is below does."""
     resource = request.match_info.route.resource
+    path = request.path if resource is None else resource.canonical
     bodies = request.app.get(ERROR_BODIES, {})
-    return error_body if resource is None else bodies.get(resource.canonical, error_body)
+    while path:
+        if path in bodies:
+            return bodies[path]
+        path = path.rpartition("/")[0]
+    return error_body
 
 
 def printable(text: str) -> str:
@@ -134,6 +139,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     headers.update(request.app[STATE].cors.answer(request.headers.get("Origin")))
     if ID in request:
         headers["X-Request-Id"] = request[ID]
+        if "Anthropic-Version" in request.headers:
+            headers["Request-Id"] = request[ID]  # the name that Anthropic's clients look for
 
 
 @web.middleware

@@ -18,7 +18,11 @@ from . import (
     shapes,
     slots,
 )
-from .route import Route, disabled, missing
+from .anthropic import messages
+from .anthropic import shapes as anthropic_shapes
+from .anthropic.errors import anthropic_error_body
+from .anthropic.parameters import COUNT_TABLE, MESSAGES_TABLE
+from .route import Refusals, Route, disabled, missing
 
 TWO_SHAPES = (completion_shapes.Completion, list[completion_shapes.Completion])
 COMPLETION_EVENTS = (completion_shapes.CompletionChunk, completion_shapes.Completion)
@@ -26,6 +30,7 @@ EVENTS = "text/event-stream"
 MEDIA = "it takes a model that hears, which this server cannot load"
 ROUTER = "it belongs to a router of several models; this server serves one"
 LATER = "this server does not have it yet"
+ANTHROPIC = Refusals(anthropic_shapes.MessagesError, anthropic_error_body)
 
 
 def both(path: str) -> tuple[str, str]:
@@ -99,8 +104,25 @@ CHAT: tuple[Route, ...] = (
     ),
     Route("POST", both("/responses"), missing(LATER), "Chat"),
     Route("POST", both("/responses/input_tokens"), missing(LATER), "Chat"),
-    Route("POST", ("/v1/messages",), missing(LATER), "Chat"),
-    Route("POST", ("/v1/messages/count_tokens",), missing(LATER), "Chat"),
+    Route(
+        "POST",
+        ("/v1/messages",),
+        messages.messages,
+        "Chat",
+        MESSAGES_TABLE,
+        answers=(anthropic_shapes.AnthropicMessage,),
+        events=anthropic_shapes.MESSAGE_EVENTS,
+        refusals=ANTHROPIC,
+    ),
+    Route(
+        "POST",
+        ("/v1/messages/count_tokens",),
+        messages.count_message_tokens,
+        "Chat",
+        COUNT_TABLE,
+        answers=(anthropic_shapes.MessageTokens,),
+        refusals=ANTHROPIC,
+    ),
     Route("POST", both("/audio/transcriptions"), missing(MEDIA), "Chat"),
 )
 

@@ -27,9 +27,7 @@ async def test_unknown_paths_get_the_reference_s_body(client: Client) -> None:
         assert await response.read() == (b'{"error":{"message":"File Not Found","type":"not_found_error","code":404}}')
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/v1/responses"), ("POST", "/v1/messages"), ("DELETE", "/models")]
-)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/responses"), ("DELETE", "/models")])
 async def test_routes_that_are_not_there_yet_are_501(client: Client, method: str, path: str) -> None:
     async with client.request(method, path, json={}) as response:
         error = (await response.json())["error"]

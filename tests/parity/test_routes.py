@@ -245,7 +245,8 @@ DIFFERENT: list[tuple[Request, int, int]] = [
     (("GET", "/completion", None), 405, 404),
     (("POST", "/v1/models", {}), 405, 404),
     (("POST", "/models/load", {}), 501, 404),
-    (("POST", "/v1/messages", CHAT), 501, 200),
+    (("POST", "/v1/messages", {}), 400, 500),
+    (("POST", "/v1/messages", {"messages": []}), 400, 200),
 ]
 """Status of ours and of llama-server: what it ignores or takes for its own failure is refused by name here."""
 

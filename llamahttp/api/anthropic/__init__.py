@@ -1,0 +1,1 @@
+"""Anthropic's Messages API: its requests to chats, and answers to its messages and events."""

@@ -1,0 +1,30 @@
+"""Errors in the shape of Anthropic's API. Pure."""
+
+from __future__ import annotations
+
+from ...errors import ContextExceeded, LlamaHTTPError
+
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+"""What Anthropic's clients know an error by, by HTTP status; the rest goes by its class of status."""
+
+
+def anthropic_error_body(error: LlamaHTTPError, id_request: str) -> dict[str, object]:
+    """What a client gets for `error`."""
+    fallback = "api_error" if error.status >= 500 else "invalid_request_error"
+    fault = {"type": TYPES.get(error.status, fallback), "message": message(error)}
+    return {"type": "error", "error": fault, "request_id": id_request}
+
+
+def message(error: LlamaHTTPError) -> str:
+    """Agents know by Anthropic's own words that a conversation has become too long, and make it shorter."""
+    match error:
+        case ContextExceeded(n_prompt=n_prompt, n_ctx=n_ctx):
+            return f"prompt is too long: {n_prompt} tokens > {n_ctx} maximum"
+    return str(error)
