@@ -12,10 +12,9 @@ from ..tools.parser import Parser
 from .answer import Answer
 from .body import encode, read_object
 from .calls import Reading
-from .chat_request import read_chat
+from .chat_request import ChatRequest, read_chat
 from .completion import respond
 from .openai import OpenAIDialect
-from .schema import CompletionRequest
 from .sse import DONE, event
 from .state import STATE, ServerState
 
@@ -26,9 +25,9 @@ class ChatDialect(OpenAIDialect):
     chunk_object = "chat.completion.chunk"
     whole_object = "chat.completion"
 
-    def __init__(self, state: ServerState, request: CompletionRequest, reading: Reading) -> None:
-        super().__init__(state, request)
-        self._reading = reading
+    def __init__(self, state: ServerState, chat: ChatRequest) -> None:
+        super().__init__(state, chat.request, [chat.prompt])
+        self._reading = chat.reading
         self._parsers: dict[int, Parser] = {}
         """By index, of the answers that may hold more than content."""
 
@@ -89,7 +88,7 @@ class ChatDialect(OpenAIDialect):
         rest = self._deltas(answer, parser.finish(is_cut=answer.stop_type == "limit")) if parser else b""
         logprobs = self.logprobs(answer, answer.n_shown)
         extra = {"logprobs": logprobs} if logprobs else {}
-        more = {} if self._request.include_usage else self.timings(answer)
+        more = self.verbose(answer) | ({} if self._request.include_usage else self.timings(answer))
         return rest + self._event(answer.index, {}, finish_reason=finish_reason(answer, parser), extra=extra, more=more)
 
     def done(self, answers: Sequence[Answer]) -> bytes:
@@ -162,5 +161,5 @@ async def chat_completion(http: web.Request) -> web.StreamResponse:
     """Answer a chat; OpenAI's shape, with thoughts as `reasoning_content`."""
     state = http.app[STATE]
     chat = await read_chat(state, await read_object(http, state.config.max_body))
-    dialect = ChatDialect(state, chat.request, chat.reading)
+    dialect = ChatDialect(state, chat)
     return await respond(http, chat.request, [chat.prompt], dialect, chat.rules)

@@ -69,6 +69,10 @@ class Completion(TypedDict, total=False):
     completion_probabilities: list[GeneratedToken]
 
 
+_Verbose = TypedDict("_Verbose", {"__verbose": Completion}, total=False)
+"""What is shown to requests that are `verbose`."""
+
+
 class _CompletionChunk(TypedDict):
     index: int
     content: str
@@ -114,7 +118,7 @@ class TextChoice(TypedDict):
     finish_reason: Literal["stop", "length"] | None
 
 
-class _TextCompletion(TypedDict):
+class _TextCompletion(_Verbose):
     id: str
     object: Literal["text_completion"]
     created: int
@@ -163,7 +167,7 @@ class ChatChoice(_ChatChoice, total=False):
     logprobs: ChatLogprobs
 
 
-class _ChatEnvelope(TypedDict):
+class _ChatEnvelope(_Verbose):
     id: str
     created: int
     model: str

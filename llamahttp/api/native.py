@@ -84,7 +84,7 @@ class NativeDialect:
         )
 
     def ending(self, answer: Answer) -> bytes:
-        return event(self._final(answer))
+        return event(self.final(answer))
 
     def done(self, answers: Sequence[Answer]) -> bytes:
         return b""
@@ -93,10 +93,10 @@ class NativeDialect:
         return error_event(error)
 
     def whole(self, answers: Sequence[Answer]) -> object:
-        results = [self._final(answer) for answer in answers]
+        results = [self.final(answer) for answer in answers]
         return results[0] if len(results) == 1 else results
 
-    def _final(self, answer: Answer) -> dict[str, Any]:
+    def final(self, answer: Answer) -> dict[str, Any]:
         """The last, or only, object of an answer. In a stream the text and the tokens have been sent before."""
         request, finished, timings = self._request, answer.finished, answer.timings
         assert finished is not None and timings is not None, "the answer has not ended"

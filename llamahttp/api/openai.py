@@ -19,7 +19,7 @@ from .completion import Prompt, respond
 from .gap import read_gap
 from .infill import require_fim
 from .logprobs import legacy_logprobs, token_probs
-from .native import read_prompts
+from .native import NativeDialect, read_prompts
 from .parameters import CONTROL_TABLE, TEXT_TABLE
 from .schema import CompletionRequest
 from .sse import DONE, error_event, event
@@ -36,13 +36,14 @@ def completion_id() -> str:
 class OpenAIDialect:
     """What text and chat completions have in common."""
 
-    shows_ids = False
     chunk_object = ""
     whole_object = ""
 
-    def __init__(self, state: ServerState, request: CompletionRequest) -> None:
+    def __init__(self, state: ServerState, request: CompletionRequest, prompts: Sequence[Prompt]) -> None:
         engine = state.require_engine()
         self._request = request
+        self._native = NativeDialect(state, request, prompts) if request.values["verbose"] else None
+        self.shows_ids = self._native is not None
         self._pieces = engine.vocab.pieces
         self._ended: list[Answer] = []
         self._has_extras = request.timings_per_token or request.probs.is_shown
@@ -82,6 +83,10 @@ class OpenAIDialect:
         assert answer.timings is not None, "the answer has not ended"
         return fragments.cost(answer.timings)
 
+    def verbose(self, answer: Answer) -> dict[str, object]:
+        """What `/completion` would say of an answer that has ended, for a request that wants to know."""
+        return {"__verbose": self._native.final(answer)} if self._native is not None else {}
+
     def failure(self, error: LlamaHTTPError) -> bytes:
         return error_event(error)
 
@@ -97,6 +102,7 @@ class OpenAIDialect:
             | {"object": self.whole_object}
             | self.totals(answers)
             | self._id
+            | self.verbose(answers[0])
             | self.timings(answers[0])
         )
 
@@ -159,6 +165,7 @@ class TextDialect(OpenAIDialect):
             | {"object": self.chunk_object}
             | self.totals(self._ended)
             | self._id
+            | self.verbose(answer)
             | self.timings(answer)
         )
 
@@ -174,7 +181,7 @@ async def text_completion(http: web.Request) -> web.StreamResponse:
         raise InvalidRequest("Field 'echo': log probabilities of the prompt are not supported")
     has_suffix = bool(request.values["suffix"])
     prompts = [await read_suffixed(state, request)] if has_suffix else await read_prompts(state, request)
-    return await respond(http, request, prompts, TextDialect(state, request))
+    return await respond(http, request, prompts, TextDialect(state, request, prompts))
 
 
 async def read_suffixed(state: ServerState, request: CompletionRequest) -> Prompt:

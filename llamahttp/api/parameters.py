@@ -168,7 +168,7 @@ COMPLETION: tuple[Field, ...] = (
         low=-1,
         high=INT32_MAX,
     ),
-    Field("verbose", Kind.BOOLEAN, False, "Accepted for llama-server's sake; without effect.", inert=True),
+    Field("verbose", Kind.BOOLEAN, False, "OpenAI's routes: show as `__verbose` what `/completion` would answer."),
     # --- where and how it runs
     Field("cache_prompt", Kind.BOOLEAN, True, "Reuse what is cached of this prompt."),
     Field("cache_salt", Kind.STRING, "", "Only requests with the same salt share what is cached.", high=MAX_SALT),

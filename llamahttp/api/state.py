@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ..tools.format import ChatFormat
 
 LOADING = "Loading model"
+DEBUG_ANSWERS = 10
+"""Verbosity from which on answers show `__verbose`, as in llama-server."""
 
 
 async def stay_awake() -> None:
@@ -147,6 +149,7 @@ class ServerState:
                 "sse_ping_interval": config.http.sse_ping_interval,
                 "reasoning_format": config.reasoning_format,
                 "stop": config.stop,
+                "verbose": config.log.verbosity >= DEBUG_ANSWERS,
             }
         )
 

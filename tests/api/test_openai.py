@@ -374,3 +374,19 @@ async def test_the_sdk_raises_its_own_errors(sdk: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.InternalServerError, match="does not support embeddings") as error:
         await sdk.embeddings.create(model="m", input="x")
     assert error.value.response.headers["x-should-retry"] == "false"
+
+
+# --- verbose
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+async def test_verbose_shows_the_native_answer(client: Client, path: str) -> None:
+    body: dict[str, Any] = {"prompt": "ab", "messages": [{"role": "user", "content": "ab"}], "max_tokens": 3}
+    plain = await post(client, path, body)
+    assert "__verbose" not in plain
+    shown = (await post(client, path, body | {"verbose": True}))["__verbose"]
+    assert (shown["tokens_predicted"], shown["stop_type"]) == (3, "limit")
+    assert "ab" in shown["prompt"]
+    *chunks, last, _ = await stream(client, path, body | {"verbose": True})
+    assert last["__verbose"]["prompt"] == shown["prompt"]
+    assert all("__verbose" not in chunk for chunk in chunks)
