@@ -250,7 +250,7 @@ class Parser:
         thought = self._format.thought
         try:
             if thought and (is_open or (yield from self._takes(thought.start.strip()))):
-                if not is_open:
+                if not is_open or self._thoughts is ThoughtsIn.BOTH:
                     self._keep_tag(thought.start.strip())
                 yield from self._thought(thought.end.strip(), ends_with_call=thought.ends_with_call)
         except _End:

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  (the bars in DeepSeek's tags are wide ones)
 """Every chat template of llama.cpp's source: its format is found, and what it shows of calls is read and allowed."""
 
 from __future__ import annotations
