@@ -11,7 +11,6 @@ from ..tools.events import CallBegin, CallText, Content, Event, Message, Reasoni
 from ..tools.parser import Parser
 from .answer import Answer
 from .body import encode, read_object
-from .calls import Reading
 from .chat_request import ChatRequest, read_chat
 from .completion import respond
 from .openai import OpenAIDialect
