@@ -11,8 +11,8 @@ from .body import ERROR_BODIES, TIMEOUT_S, encode
 from .files import add_files
 from .middleware import add_headers
 from .openapi import document
-from .route import Handler
-from .routes import ROUTES
+from .route import Route
+from .routes import EVENTS, ROUTES
 from .state import STATE
 
 
@@ -30,13 +30,13 @@ def setup(app: web.Application) -> None:
     app[ERROR_BODIES] = {}
     for route in ROUTES:
         for path in route.paths:
-            add_route(app.router, route.method, config.api_prefix + path, route.handler)
+            add_route(app.router, route, config.api_prefix + path)
             app[ERROR_BODIES][config.api_prefix + path] = route.refusals.body
     add_files(app.router, config)
 
 
-def add_route(router: web.UrlDispatcher, method: str, path: str, handler: Handler) -> None:
-    if method == "GET":
-        router.add_get(path, handler)  # which takes HEAD too
+def add_route(router: web.UrlDispatcher, route: Route, path: str) -> None:
+    if route.method == "GET":
+        router.add_get(path, route.handler, allow_head=route.content_type != EVENTS)  # a stream has nothing but a body
     else:
-        router.add_route(method, path, handler)
+        router.add_route(route.method, path, route.handler)

@@ -7,13 +7,13 @@ from typing import TypedDict
 
 from aiohttp import web
 
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, LlamaHTTPError
 from .activity import Activity
 from .body import json_response, read_object
 from .field import Field, Kind, Table
 from .keys import given_key
 from .sessions import Produce, Session
-from .sse import EventStream, Sink
+from .sse import EventStream, Sink, error_event
 from .state import STATE
 
 CONVERSATION = "X-Conversation-Id"
@@ -75,12 +75,15 @@ def owner(http: web.Request) -> str:
 async def follow(http: web.Request, session: Session, offset: int) -> web.StreamResponse:
     """Send the bytes of a session from `offset` on, until its end."""
     sse = EventStream(http, 0, http.app[STATE].config.http.timeout)  # comments are among its bytes
-    async with aclosing(session.read(offset)) as pieces:
-        await sse.open()
-        async for data in pieces:
-            sse.write(data)
-            if sse.is_congested:
-                await sse.drain()
+    await sse.open()
+    try:
+        async with aclosing(session.read(offset)) as pieces:
+            async for data in pieces:
+                sse.write(data)
+                if sse.is_congested:
+                    await sse.drain()
+    except LlamaHTTPError as error:  # it reads too slowly; the answer has begun, so that is its last event
+        sse.write(error_event(error))
     return await sse.close()
 
 
@@ -103,8 +106,7 @@ async def lookup(http: web.Request) -> web.StreamResponse:
     """`POST /v1/streams/lookup`: which of the conversations have a stream."""
     state = http.app[STATE]
     names = TABLE.decode(await read_object(http, state.config.max_body))["conversation_ids"]
-    found = [session for name in names if name for session in state.sessions.lookup(owner(http), name)]
-    return json_response([show(session) for session in found])
+    return json_response([show(session) for session in state.sessions.lookup(owner(http), names)])
 
 
 def show(session: Session) -> Found:

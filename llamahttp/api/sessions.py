@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
 
 from ..errors import InvalidRequest, NotFound
 from .sse import PING, Heartbeat, Sink
@@ -45,6 +45,7 @@ class Session:
         """Unix time."""
         self.completed_at = 0
         """Unix time; 0 while more may come."""
+        self._is_broken = False
         self._buffer = bytearray()
         self._dropped = 0
         self._news: set[asyncio.Event] = set()
@@ -69,6 +70,7 @@ class Session:
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._heartbeat.stop()
+        self._is_broken = not task.cancelled() and task.exception() is not None
         self.completed_at = int(time.time())
         self._begun.set()
         self._wake_readers()
@@ -143,7 +145,8 @@ class Session:
 
     async def read(self, offset: int) -> AsyncGenerator[bytes, None]:
         """All bytes from `offset` on, until the end. Raises InvalidRequest where they are no longer kept: also later,
-        for a reader that falls `MAX_BYTES` behind. Use with `aclosing`."""
+        for a reader that falls `MAX_BYTES` behind; and ConnectionResetError where a fault of ours has ended the stream,
+        which must not look whole. Use with `aclosing`."""
         news = asyncio.Event()
         self._news.add(news)
         try:
@@ -153,6 +156,8 @@ class Session:
                     data = bytes(memoryview(self._buffer)[offset - self._dropped :])
                     offset += len(data)
                     yield data
+                elif self._is_broken:
+                    raise ConnectionResetError("the stream broke off; the server's log has the details")
                 elif self.is_done:
                     return
                 else:
@@ -166,6 +171,25 @@ class Session:
             news.set()
 
 
+def check_name(conversation_id: str) -> None:
+    """Raises InvalidRequest for a name that is too long, or that no JSON could hold: headers are any bytes."""
+    if len(conversation_id) > MAX_ID:
+        raise InvalidRequest(f"X-Conversation-Id has {len(conversation_id)} characters; {MAX_ID} are the limit")
+    try:
+        conversation_id.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("X-Conversation-Id is not UTF-8 text") from None
+
+
+def names_of(conversation_id: str) -> Iterator[str]:
+    """What a conversation may be looked up by: its name, and the name without the model behind `::`."""
+    yield conversation_id
+    at = conversation_id.find("::")
+    while at >= 0:
+        yield conversation_id[:at]
+        at = conversation_id.find("::", at + 1)
+
+
 class Sessions:
     """The sessions, by who may use them and by conversation."""
 
@@ -176,9 +200,8 @@ class Sessions:
 
     def start(self, owner: str, conversation_id: str, ping_interval_s: float, produce: Produce) -> Session:
         """A new stream, in the place of the conversation's last one, which is cancelled. `owner` is the API key, or
-        empty where none is needed. Raises InvalidRequest for a name that is too long."""
-        if len(conversation_id) > MAX_ID:
-            raise InvalidRequest(f"X-Conversation-Id has {len(conversation_id)} characters; {MAX_ID} are the limit")
+        empty where none is needed. Raises InvalidRequest for a name that nothing can be called by."""
+        check_name(conversation_id)
         self.cancel(owner, conversation_id)
         session = Session(conversation_id, ping_interval_s)
         key = owner, conversation_id
@@ -195,7 +218,7 @@ class Sessions:
             self._forget(key, session)
             return
         if error is not None:
-            log.error("the stream of %s failed", key[1], exc_info=error)
+            log.error("the stream of %r failed", key[1], exc_info=error)
         if self._sessions.get(key) is session:
             session.expiry = asyncio.get_running_loop().call_later(self._kept_s, self._forget, key, session)
             self._limit()
@@ -223,12 +246,13 @@ class Sessions:
             raise NotFound("Stream not found or expired")
         return session
 
-    def lookup(self, owner: str, conversation_id: str) -> list[Session]:
-        """Those of the conversation: under its name, and under `name::model` for any model."""
+    def lookup(self, owner: str, conversation_ids: Collection[str]) -> list[Session]:
+        """Those of the conversations: under a name, and under `name::model` for any model."""
+        wanted = frozenset(conversation_ids) - {""}
         return [
             session
             for (theirs, name), session in self._sessions.items()
-            if theirs == owner and (name == conversation_id or name.startswith(conversation_id + "::"))
+            if theirs == owner and not wanted.isdisjoint(names_of(name))
         ]
 
     def cancel(self, owner: str, conversation_id: str) -> None:

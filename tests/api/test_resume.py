@@ -11,7 +11,8 @@ import pytest
 
 from llamahttp.api.answer import Answer
 from llamahttp.api.resume import MAX_LOOKUP
-from llamahttp.api.sessions import Session
+from llamahttp.api.sessions import MAX_BYTES, Session
+from llamahttp.api.sse import Sink
 from llamahttp.api.state import STATE
 from llamahttp.queue import ResultStream
 
@@ -187,6 +188,32 @@ async def test_another_key_sees_nothing(start: Start) -> None:
     async with client.delete("/v1/stream", params={"conv_id": ID}, headers={"X-Api-Key": "k2"}) as response:
         assert response.status == 204
     assert await resume(client, Authorization="Bearer k1") == data
+
+
+async def test_a_stream_has_no_head(client: Client) -> None:
+    async with await start_chat(client) as response:
+        await response.read()
+    async with client.head("/v1/stream", params={"conv_id": ID}) as response:
+        assert (response.status, response.headers["Allow"]) == (405, "DELETE, GET")
+
+
+async def test_who_reads_too_slowly_is_told_as_the_last_event(start: Start) -> None:
+    client = await start()
+    gate, more = asyncio.Event(), b"x" * MAX_BYTES
+
+    async def produce(sink: Sink) -> None:
+        await sink.open()
+        sink.write(b": 1\n\n")
+        await gate.wait()
+        sink.write(more)
+        sink.write(more)
+
+    sessions(client).start("", ID, 0, produce)
+    async with client.get("/v1/stream", params={"conv_id": ID}) as response:
+        assert await response.content.readuntil(b"\n\n") == b": 1\n\n"
+        gate.set()
+        (event,) = decode_events(await response.read())
+    assert event["error"]["message"].startswith("Stream offset lost, please restart: 'from' is 5")
 
 
 async def test_a_request_that_fails_leaves_no_stream(client: Client) -> None:

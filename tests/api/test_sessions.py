@@ -93,7 +93,10 @@ async def test_what_fails_later_ends_it_and_is_in_the_log(caplog: pytest.LogCapt
 
     sessions = Sessions()
     session = sessions.start("", "a", 0, fail)
-    assert await read(session) == b"1"
+    async with aclosing(session.read(0)) as pieces:
+        assert await anext(pieces) == b"1"
+        with pytest.raises(ConnectionResetError, match="broke off"):  # else it would look whole
+            await anext(pieces)
     await asyncio.sleep(0)
     assert sessions.find("", "a") is session
     assert "a mistake" in caplog.text
@@ -150,16 +153,22 @@ async def test_sessions_belong_to_a_key() -> None:
     for owner in ("k2", ""):
         with pytest.raises(NotFound):
             sessions.find(owner, "a")
-        assert sessions.lookup(owner, "a") == []
+        assert sessions.lookup(owner, ["a"]) == []
     sessions.cancel("k2", "a")
     assert sessions.find("k1", "a") is session
 
 
 async def test_lookup_finds_a_conversation_with_any_model() -> None:
     sessions = Sessions()
-    for name in ("a", "a::org/m:Q8", "ab", "b::a"):
+    for name in ("a", "a::org/m:Q8", "ab", "b::a", "c::d::m"):
         sessions.start("", name, 0, writer(b"1"))
-    assert [session.conversation_id for session in sessions.lookup("", "a")] == ["a", "a::org/m:Q8"]
+
+    def found(*names: str) -> list[str]:
+        return [session.conversation_id for session in sessions.lookup("", names)]
+
+    assert found("a") == found("a", "a", "nope", "") == ["a", "a::org/m:Q8"]
+    assert found("c") == found("c::d") == found("c::d::m") == ["c::d::m"]
+    assert found("a", "b") == ["a", "a::org/m:Q8", "b::a"]
 
 
 async def test_a_session_is_forgotten_some_time_after_its_end() -> None:
@@ -177,14 +186,20 @@ async def test_a_name_has_a_limit() -> None:
         Sessions().start("", "a" * (MAX_ID + 1), 0, writer(b"1"))
 
 
+async def test_a_name_that_is_no_text_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="not UTF-8"):
+        Sessions().start("", "a::\udcff", 0, writer(b"1"))
+    await read(Sessions().start("", "h\u00e9llo \U0001f600", 0, writer(b"1")))
+
+
 async def test_those_that_have_ended_are_bounded_by_bytes() -> None:
     sessions = Sessions()
     n = MAX_ENDED_BYTES // MAX_BYTES + 3
     for i in range(n):
         await read(sessions.start("", str(i), 0, writer(b"x" * MAX_BYTES)))
     await asyncio.sleep(0)
-    assert sum(len(sessions.lookup("", str(i))) for i in range(n)) == n - 3
-    assert sessions.lookup("", "0") == sessions.lookup("", "2") == [], "the oldest are gone"
+    assert sum(len(sessions.lookup("", [str(i)])) for i in range(n)) == n - 3
+    assert sessions.lookup("", ["0"]) == sessions.lookup("", ["2"]) == [], "the oldest are gone"
 
 
 async def test_those_that_have_ended_are_bounded_by_number() -> None:
@@ -192,7 +207,7 @@ async def test_those_that_have_ended_are_bounded_by_number() -> None:
     for i in range(MAX_ENDED + 10):
         await read(sessions.start("", str(i), 0, writer(b"1")))
     await asyncio.sleep(0)
-    assert sum(bool(sessions.lookup("", str(i))) for i in range(MAX_ENDED + 10)) == MAX_ENDED
+    assert sum(bool(sessions.lookup("", [str(i)])) for i in range(MAX_ENDED + 10)) == MAX_ENDED
 
 
 async def test_closing_ends_all() -> None:
