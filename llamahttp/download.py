@@ -17,7 +17,7 @@ from . import gguf_names, hub, terminal
 from .config import LogConfig, ServerConfig
 from .errors import StartupError
 from .log import OUTPUT
-from .transfer import PAUSE_S, STALLED_S, Remote, fetch
+from .transfer import PAUSE_S, STALLED_S, Remote, etag_file, fetch
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def _with_model(config: ServerConfig, path: Path) -> ServerConfig:
 def _from_hub(config: ServerConfig, environ: Mapping[str, str], pause_s: float) -> Path:
     source = config.source
     repo, _, quant = (source.repo or "").partition(":")
-    endpoint = (environ.get("MODEL_ENDPOINT") or environ.get("HF_ENDPOINT") or hub.ENDPOINT).rstrip("/")
+    endpoint = hub.endpoint(environ)
     cache = hub.HubCache(hub.cache_directory(environ))
     snapshot = hub.find_snapshot(cache, repo, source, endpoint)
     files = hub.choose(snapshot, quant, source.file)
@@ -76,7 +76,9 @@ def _from_url(config: ServerConfig, environ: Mapping[str, str], pause_s: float) 
     url = config.source.url or ""
     given = config.engine.model if config.engine.model != ServerConfig().engine.model else None
     paths = [_path_of(part, given, environ) for part in gguf_names.all_parts(url)]
-    remotes = [Remote(part, path) for part, path in zip(gguf_names.all_parts(url), paths, strict=True)]
+    # another server than the one that gave it must not see the token
+    token = config.source.token if url.startswith(hub.endpoint(environ) + "/") else None
+    remotes = [Remote(part, path, token=token) for part, path in zip(gguf_names.all_parts(url), paths, strict=True)]
     if config.source.is_offline:
         for path in paths:
             if not path.exists():
@@ -90,7 +92,7 @@ def _from_url(config: ServerConfig, environ: Mapping[str, str], pause_s: float) 
     etags = download(remotes, [remote.path.name for remote in remotes], config.log, pause_s)
     for remote, etag in zip(remotes, etags, strict=True):
         if etag:
-            _etag_file(remote.path).write_text(etag)
+            etag_file(remote.path).write_text(etag)
     return paths[0]
 
 
@@ -103,20 +105,16 @@ def _path_of(url: str, given: Path | None, environ: Mapping[str, str]) -> Path:
     return hub.cache_home(environ) / "llama.cpp" / name
 
 
-def _etag_file(path: Path) -> Path:
-    return path.with_name(path.name + ".etag")
-
-
 async def _has_changed(remote: Remote) -> bool:
     """Whether the server has another version than the file."""
     etag = ""
     with suppress(aiohttp.ClientError, asyncio.TimeoutError):  # unreachable: what there is will do
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30), trust_env=True) as session,
-            session.head(remote.url, allow_redirects=True) as response,
+            session.head(remote.url, headers=remote.authorization, allow_redirects=True) as response,
         ):
             etag = response.headers.get("ETag", "") if response.status == 200 else ""
-    known = _etag_file(remote.path)
+    known = etag_file(remote.path)
     if not etag or (known.exists() and known.read_text() == etag):
         return False
     log.info("%s has changed, it is fetched anew", remote.url)

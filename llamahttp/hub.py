@@ -29,7 +29,7 @@ ROUTER_PRESET = "preset.ini"
 """A repository with this file describes several models."""
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
-COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ class Snapshot:
     @property
     def paths(self) -> list[str]:
         return [file.path for file in self.files]
+
+
+def endpoint(environ: Mapping[str, str]) -> str:
+    """Where the repositories are, without a slash at its end: at Hugging Face, or at a mirror of it."""
+    return (environ.get("MODEL_ENDPOINT") or environ.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
 
 
 def cache_directory(environ: Mapping[str, str]) -> Path:
@@ -136,7 +141,7 @@ def _read_commit(home: Path) -> str | None:
     names = sorted(refs.iterdir(), key=lambda ref: ref.name != BRANCH) if refs.is_dir() else []
     for ref in names:
         commit = ref.read_text().strip() if ref.is_file() else ""
-        if COMMIT.fullmatch(commit) and (home / "snapshots" / commit).is_dir():
+        if SHA1.fullmatch(commit) and (home / "snapshots" / commit).is_dir():
             return commit
     return None
 
@@ -149,8 +154,10 @@ def list_repository(repo: str, endpoint: str, token: str | None) -> Snapshot:
 
     api = HfApi(endpoint=endpoint, token=token or None)
     try:
-        commit = api.model_info(repo, timeout=30).sha or BRANCH
+        commit = _checked_commit(api.model_info(repo, timeout=30).sha, endpoint)
         entries = list(api.list_repo_tree(repo, revision=commit, recursive=True))
+    except StartupError:
+        raise
     except GatedRepoError:
         raise StartupError(
             f"{repo} is gated: accept its conditions at {endpoint}/{repo} and give a token with --hf-token or HF_TOKEN"
@@ -169,18 +176,26 @@ def list_repository(repo: str, endpoint: str, token: str | None) -> Snapshot:
     files = [
         HubFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
         for entry in entries
-        if isinstance(entry, RepoFile) and _is_inside(entry.path)
+        if isinstance(entry, RepoFile)
     ]
-    return Snapshot(repo, commit, files)
+    return Snapshot(repo, commit, [file for file in files if _is_safe(file)])
+
+
+def _checked_commit(commit: str | None, endpoint: str) -> str:
+    """A commit as a directory may be called; mirrors say what they like."""
+    if commit is None or not SHA1.fullmatch(commit):
+        raise StartupError(f"{endpoint} names no commit of the repository, but {commit!r}")
+    return commit
 
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-def _is_inside(path: str) -> bool:
-    """Whether a path stays in its repository."""
-    return not path.startswith("/") and ".." not in path.split("/")
+def _is_safe(file: HubFile) -> bool:
+    """Whether a file's path stays in its repository, and its checksum among the contents."""
+    is_inside = not file.path.startswith("/") and ".." not in file.path.split("/")
+    return is_inside and (file.oid is None or bool(SHA1.fullmatch(file.oid) or SHA256.fullmatch(file.oid)))
 
 
 def find_snapshot(cache: HubCache, repo: str, source: ModelSource, endpoint: str) -> Snapshot:

@@ -50,6 +50,10 @@ class Remote:
     replaces: bool = False
     """Whether a file that is there already is an old version."""
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
 
 class _Broken(Exception):
     """An attempt ended early; another one may help."""
@@ -72,7 +76,7 @@ async def fetch(
             etag = await _fetch(session, remote, file, on_progress, pause_s)
             await asyncio.to_thread(_check, file, remote)
             os.replace(part, remote.path)
-            _etag_file(part).unlink(missing_ok=True)
+            etag_file(part).unlink(missing_ok=True)
             return etag
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -138,7 +142,7 @@ async def _attempt(session: aiohttp.ClientSession, remote: Remote, file: IO[byte
             if response.status == 206:
                 raise _Broken("the server sends another part than the one asked for")
         etag = response.headers.get("ETag", "")
-        _etag_file(part).write_text(etag)
+        etag_file(part).write_text(etag)
         length = response.content_length if not response.headers.get("Content-Encoding") else None
         total = remote.size if remote.size is not None else None if length is None else done + length
         _check_room(remote, part, None if total is None else total - done)
@@ -157,10 +161,8 @@ def _continues(response: aiohttp.ClientResponse, done: int) -> bool:
 
 
 def _headers(remote: Remote, part: Path, done: int) -> dict[str, str]:
-    headers = {"Accept-Encoding": "identity"}
-    if remote.token:
-        headers["Authorization"] = f"Bearer {remote.token}"
-    etag = _etag_file(part).read_text() if _etag_file(part).exists() else ""
+    headers = {"Accept-Encoding": "identity"} | remote.authorization
+    etag = etag_file(part).read_text() if etag_file(part).exists() else ""
     # without a checksum, parts of two versions of a file could come together
     if done and (remote.sha256 or etag):
         headers["Range"] = f"bytes={done}-"
@@ -169,8 +171,9 @@ def _headers(remote: Remote, part: Path, done: int) -> dict[str, str]:
     return headers
 
 
-def _etag_file(part: Path) -> Path:
-    return part.with_name(part.name + ".etag")
+def etag_file(path: Path) -> Path:
+    """Where the ETag of a file is kept, or of a part of one, as llama-server does it."""
+    return path.with_name(path.name + ".etag")
 
 
 def _check_status(response: aiohttp.ClientResponse, remote: Remote) -> None:
@@ -180,8 +183,8 @@ def _check_status(response: aiohttp.ClientResponse, remote: Remote) -> None:
             return
         case 401 | 403:
             raise StartupError(
-                f"{remote.url} may not be read ({response.status}): give a token with access to it, with --hf-token "
-                "or HF_TOKEN"
+                f"{remote.url} may not be read ({response.status}): at Hugging Face it takes a token with access to "
+                "it, given with --hf-token or HF_TOKEN"
             )
         case 404 | 410:
             raise StartupError(f"there is no {remote.url} ({response.status})")

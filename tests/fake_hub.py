@@ -32,11 +32,14 @@ class FakeHub:
     stalls_after: int | None = None
     """Bytes after which bodies stand still, until `go_on`."""
     go_on: threading.Event = field(default_factory=threading.Event)
+    commits: dict[str, str] = field(default_factory=dict)
+    oids: dict[str, str] = field(default_factory=dict)
+    """What it says instead of the truth, by repository and by file."""
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
     def commit(self, repo: str) -> str:
-        return hashlib.sha1(repr(sorted(self.repos[repo].items())).encode()).hexdigest()
+        return self.commits.get(repo) or hashlib.sha1(repr(sorted(self.repos[repo].items())).encode()).hexdigest()
 
     def downloads(self) -> list[str]:
         """What was asked of files, without HEAD."""
@@ -94,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         size = self.hub.claims if self.hub.claims is not None else len(data)
         entry = {"type": "file", "path": path, "size": size, "oid": hashlib.sha1(data).hexdigest()}
         if path.endswith(".gguf"):
-            entry["lfs"] = {"oid": oid(data), "size": size, "pointerSize": 100}
+            entry["lfs"] = {"oid": self.hub.oids.get(path) or oid(data), "size": size, "pointerSize": 100}
         return entry
 
     def may_see(self, repo: str) -> bool:

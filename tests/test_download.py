@@ -222,6 +222,22 @@ def test_what_does_not_exist_is_named(machine: Machine) -> None:
         machine.fetch(f"-hf {REPO}")
 
 
+def test_a_mirror_writes_nothing_outside_the_cache(machine: Machine) -> None:
+    hub, outside = machine.hub, "../" * 9 + f"{machine.home}/outside"
+    hub.repos[REPO] = {f"{outside}.gguf": DATA, f"/{outside}-Q4_K_M.gguf": DATA}
+    with pytest.raises(StartupError, match=rf"^{REPO} has no GGUF model$"):
+        machine.fetch(f"-hf {REPO}")
+    hub.repos[REPO] = {"model.gguf": DATA}
+    hub.oids["model.gguf"] = outside
+    with pytest.raises(StartupError, match=rf"^{REPO} has no GGUF model$"):
+        machine.fetch(f"-hf {REPO}")
+    hub.oids.clear()
+    hub.commits[REPO] = outside
+    with pytest.raises(StartupError, match=r"names no commit of the repository, but '\.\./"):
+        machine.fetch(f"-hf {REPO}")
+    assert not list(machine.home.rglob("outside*")) and not hub.downloads()
+
+
 def test_a_file_needs_a_repository(machine: Machine) -> None:
     with pytest.raises(StartupError, match=r"^--hf-file names a file of the repository"):
         machine.fetch("-hff x.gguf")
@@ -296,6 +312,18 @@ def test_a_url_and_a_path_say_from_where_to_where(machine: Machine, tmp_path: Pa
     target = tmp_path / "here" / "mine.gguf"
     assert machine.fetch(f"-mu {machine.hub.url}/files/m.gguf -m {target}") == target
     assert target.read_bytes() == DATA
+
+
+def test_a_token_goes_to_the_hub_alone(machine: Machine) -> None:
+    machine.hub.gated.add(REPO)
+    line = f"-mu {machine.hub.url}/{REPO}/resolve/main/model-Q8_0.gguf -hft {TOKEN}"
+    assert machine.fetch(line).read_bytes() == OTHER
+    assert machine.fetch(line).read_bytes() == OTHER
+    assert len(machine.hub.downloads()) == 1, "asking for changes needs it too"
+    machine.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    machine.environ["HOME"] += "/new"
+    with pytest.raises(StartupError, match=r"may not be read \(401\): at Hugging Face it takes a token"):
+        machine.fetch(line)
 
 
 def test_all_parts_of_a_url_are_fetched(machine: Machine, tmp_path: Path) -> None:

@@ -316,6 +316,8 @@ def test_chat_template_file_is_read(tmp_path: Path) -> None:
         ("-hf x", "-hf: 'x' is not USER/MODEL or USER/MODEL:QUANT"),
         ("-hf x/y:a/b", "-hf: 'a/b' is no quant, which is a word such as Q4_K_M"),
         ("-mu model.gguf", "-mu: 'model.gguf' is not an http:// or https:// URL of a file"),
+        ("-mu https://x/y/..", "-mu: 'https://x/y/..' is not an http:// or https:// URL of a file"),
+        ("-mu https://x/y/?z", "-mu: 'https://x/y/?z' is not an http:// or https:// URL of a file"),
         ("-C 0x", "-C: '0x' is not a mask: give hexadecimal digits"),
         ("-C 0", "-C: '0' names no CPU, or one above 511"),
         ("-Cr 3", "-Cr: '3' is not a range: give LOW-HIGH"),

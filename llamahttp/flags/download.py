@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from .row import Constant, Flag, Value, refused
 from .values import local_path
@@ -19,7 +20,7 @@ def repository(value: str) -> str:
 
 
 def model_url(value: str) -> str:
-    if not re.match(r"https?://[^/]+/.+", value):
+    if not re.match(r"https?://[^/]+/", value) or urlsplit(value).path.rpartition("/")[2] in ("", ".", ".."):
         raise ValueError(f"{value!r} is not an http:// or https:// URL of a file")
     return value
 

@@ -87,7 +87,7 @@ def names(value: str) -> tuple[str, ...]:
 def json_object(value: str) -> dict[str, Any]:
     try:
         parsed = json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{value!r} is not JSON: {error}") from None
     if not isinstance(parsed, dict):
         raise ValueError(f"{value!r} is not a JSON object")
