@@ -206,6 +206,13 @@ class Parser:
         self._at += len(word)
         return bool(word)
 
+    def _needs(self, word: str) -> Steps:
+        """Pass over a literal, after white space. Raises _Mismatch, or _End where it may yet have come."""
+        if not (yield from self._takes(word)):
+            if self._is_over and word.startswith(self._rest().strip()):
+                raise _End
+            raise _Mismatch
+
     def _run(self, chars: str) -> Generator[None, None, str]:
         """Some characters of a class, at least one."""
         yield from self._skip_space()
@@ -399,12 +406,10 @@ class Parser:
 
     def _text(self, node: Text) -> Steps:
         for word in words(node):
-            if not (yield from self._takes(word)):
-                if not node.is_needed:
-                    return
-                if self._is_over and word.startswith(self._rest().strip()):
-                    raise _End
-                raise _Mismatch
+            if node.is_needed:
+                yield from self._needs(word)
+            elif not (yield from self._takes(word)):
+                return
 
     def _choice(self, options: Sequence[Node]) -> Steps:
         by_word = {word: option for option in options for word in firsts(option)}
@@ -553,8 +558,7 @@ class Parser:
 
     def _members(self, node: CallObject | NamedObject, path: tuple[str, ...], later: list[str]) -> Steps:
         """The members of the object at `path`. Arguments that come before the name go to `later`."""
-        if not (yield from self._takes("{")):
-            raise _Mismatch
+        yield from self._needs("{")
         if (yield from self._takes("}")):
             return
         while True:
@@ -562,13 +566,11 @@ class Parser:
             if self._buffer[self._at] != '"':
                 raise _Mismatch
             key = load((yield from self._json()))
-            if not (yield from self._takes(":")):
-                raise _Mismatch
+            yield from self._needs(":")
             yield from self._member(node, (*path, key), later)
             if not (yield from self._takes(",")):
                 break
-        if not (yield from self._takes("}")):
-            raise _End if self._is_over else _Mismatch
+        yield from self._needs("}")
 
     def _member(self, node: CallObject | NamedObject, path: tuple[str, ...], later: list[str]) -> Steps:
         if isinstance(node, NamedObject):
