@@ -14,6 +14,9 @@ from . import (
     openai,
     parameters,
     rerank,
+    response_parameters,
+    response_shapes,
+    responses,
     resume,
     shapes,
     slots,
@@ -102,8 +105,6 @@ CHAT: tuple[Route, ...] = (
         parameters.CHAT_TABLE,
         answers=(shapes.RenderedPrompt,),
     ),
-    Route("POST", both("/responses"), missing(LATER), "Chat"),
-    Route("POST", both("/responses/input_tokens"), missing(LATER), "Chat"),
     Route(
         "POST",
         ("/v1/messages",),
@@ -124,6 +125,57 @@ CHAT: tuple[Route, ...] = (
         refusals=ANTHROPIC,
     ),
     Route("POST", both("/audio/transcriptions"), missing(MEDIA), "Chat"),
+)
+
+RESPONSES: tuple[Route, ...] = (
+    Route(
+        "POST",
+        both("/responses"),
+        responses.create,
+        "Responses",
+        response_parameters.RESPONSE_TABLE,
+        answers=(response_shapes.Response,),
+        events=response_shapes.EVENTS,
+        refusals=responses.REFUSALS,
+    ),
+    Route(
+        "POST",
+        both("/responses/input_tokens"),
+        responses.input_tokens,
+        "Responses",
+        response_parameters.RESPONSE_TABLE,
+        answers=(shapes.InputTokens,),
+        refusals=responses.REFUSALS,
+    ),
+    Route(
+        "GET",
+        ("/v1/responses/{response_id}",),
+        responses.retrieve,
+        "Responses",
+        query=response_parameters.RETRIEVE_QUERY,
+        segments=response_parameters.SEGMENTS,
+        answers=(response_shapes.Response,),
+        refusals=responses.REFUSALS,
+    ),
+    Route(
+        "DELETE",
+        ("/v1/responses/{response_id}",),
+        responses.delete,
+        "Responses",
+        segments=response_parameters.SEGMENTS,
+        answers=(response_shapes.DeletedResponse,),
+        refusals=responses.REFUSALS,
+    ),
+    Route(
+        "GET",
+        ("/v1/responses/{response_id}/input_items",),
+        responses.input_items,
+        "Responses",
+        query=response_parameters.ITEMS_QUERY,
+        segments=response_parameters.SEGMENTS,
+        answers=(response_shapes.ItemList,),
+        refusals=responses.REFUSALS,
+    ),
 )
 
 TOKENS: tuple[Route, ...] = (
@@ -206,4 +258,4 @@ ELSEWHERE: tuple[Route, ...] = (
 )
 """What llama-server has, and this server does not."""
 
-ROUTES: tuple[Route, ...] = (*TEXT, *CHAT, *TOKENS, *VECTORS, *SERVER, *STREAMS, *ELSEWHERE)
+ROUTES: tuple[Route, ...] = (*TEXT, *CHAT, *RESPONSES, *TOKENS, *VECTORS, *SERVER, *STREAMS, *ELSEWHERE)

@@ -21,6 +21,7 @@ from .defaults import from_metadata
 from .field import Table
 from .files import shown
 from .hosts import Hosts
+from .response_store import ResponseStore
 from .schema import CompletionRequest, completion_request
 from .sessions import Sessions
 
@@ -74,6 +75,7 @@ class ServerState:
     """The completions that run, for requests about them."""
     activity: Activity = field(default_factory=Activity)
     sessions: Sessions = field(default_factory=Sessions)
+    responses: ResponseStore = field(default_factory=ResponseStore)
     wake: Callable[[], Awaitable[None]] = stay_awake
     """Returns once the model is loaded, for a request that needs it."""
     awake: asyncio.Event = field(default_factory=asyncio.Event)
