@@ -89,13 +89,32 @@ async def test_the_demo_model_knows_what_it_was_taught(client: openai.AsyncOpenA
     assert "Nora" in await ask(client, "My name is Nora. What is my name?")
 
 
-async def test_a_conversation_is_cached_from_turn_to_turn(client: openai.AsyncOpenAI) -> None:
+@pytest.mark.parametrize(
+    ("thinks", "n_dropped"),
+    [
+        (False, 0),
+        (True, 2),  # `<think>` and a new line begin an answer, and later turns do not show them
+    ],
+)
+async def test_a_conversation_is_cached_from_turn_to_turn(
+    client: openai.AsyncOpenAI, thinks: bool, n_dropped: int
+) -> None:
     messages: list[Any] = [{"role": "user", "content": "My name is Otto. Please remember it."}]
-    first = await client.chat.completions.create(model="demo", messages=messages, temperature=0, max_tokens=60)
+
+    async def answer() -> openai.types.chat.ChatCompletion:
+        return await client.chat.completions.create(
+            model="demo",
+            messages=messages,
+            temperature=0,
+            max_tokens=60,
+            extra_body={"chat_template_kwargs": {"enable_thinking": thinks}},
+        )
+
+    first = await answer()
     messages += [first.choices[0].message, {"role": "user", "content": "What is my name?"}]
-    second = await client.chat.completions.create(model="demo", messages=messages, temperature=0, max_tokens=60)
+    second = await answer()
     assert first.usage and second.usage and second.usage.prompt_tokens_details
-    assert second.usage.prompt_tokens_details.cached_tokens >= first.usage.prompt_tokens
+    assert second.usage.prompt_tokens_details.cached_tokens >= first.usage.prompt_tokens - n_dropped
 
 
 async def test_usage_comes_with_the_stream_when_asked_for(client: openai.AsyncOpenAI) -> None:
