@@ -89,6 +89,7 @@ async def _load(state: ServerState, open_engine: OpenEngine) -> None:
             await engine.close()
             raise
         state.engine = engine
+        state.prepare_chat()
     except StartupError as error:
         state.error = error
     except LlamaHTTPError as error:  # a configuration that no flag can make, from a caller's own program

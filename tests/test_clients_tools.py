@@ -206,7 +206,7 @@ UNENFORCEABLE: Any = {
         ({"tools": [WEATHER, UNENFORCEABLE], "tool_choice": "required"}, "the parameters of 'odd' cannot be enforced"),
         (
             {"tools": [{"type": "function", "function": UNENFORCEABLE["function"] | {"strict": True}}]},
-            'Unimplemented keys: ["not"]',
+            "keyword 'not' is not supported",
         ),
         ({"tools": TOOLS, "extra_body": {"grammar": 'root ::= "a"'}}, "Cannot use custom grammar constraints"),
     ],

@@ -14,6 +14,7 @@ from aiohttp import web
 from ..config import ServerConfig
 from ..errors import Unavailable
 from ..metrics import ServerMetrics
+from ..tools.detect import detect
 from .activity import Activity
 from .control import Controls
 from .cors import Cors
@@ -111,6 +112,13 @@ class ServerState:
         """The engine's state; that before it fell asleep, while it sleeps. Raises Unavailable while it loads."""
         return self.last_snapshot or await self.require_engine().snapshot()
 
+    def prepare_chat(self) -> None:
+        """Find how answers to chats are written, before the first one has to wait for it: some milliseconds."""
+        template = self.require_template()
+        for each in (template, template.tool_use):
+            if each is not None:
+                self.pieces_of(detect(each))
+
     def pieces_of(self, format: ChatFormat) -> Sequence[bytes]:
         """Bytes of each token as they appear in a chat's answer, where the tokens show that `format` is made of."""
         pieces = self._pieces.get(id(format))
@@ -149,7 +157,8 @@ class ServerState:
                 "reasoning_budget_tokens": config.reasoning_budget,
                 "reasoning_budget_message": config.reasoning_budget_message,
                 "sse_ping_interval": config.http.sse_ping_interval,
-                "reasoning_format": config.reasoning_format,
+                # what the default is is what answers show, as in llama-server
+                "reasoning_format": "deepseek" if config.reasoning_format == "auto" else config.reasoning_format,
                 "stop": config.stop,
                 "verbose": config.log.verbosity >= DEBUG_ANSWERS,
             }

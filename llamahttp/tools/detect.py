@@ -271,7 +271,9 @@ def _core(body: str, i: int, other: int, source: str) -> _Core | None:
         return _Core(start, stop, _object_node(value, rival, i))
     if shown is not None:
         return _tagged_json(body, i, shown[0], shown[1])
-    name = body.index(NAMES[i])
+    name = body.find(NAMES[i])
+    if name < 0:
+        return None
     if body[name + len(NAMES[i]) :].startswith(f"({KEYS[0]}="):
         stop = body.index(")", name) + 1
         return _Core(name, stop, seq(Name(), Notated("python")))
@@ -325,10 +327,12 @@ def _object_node(value: dict[str, Any], rival: dict[str, Any], i: int) -> Node:
     return CallObject(tuple(members))
 
 
-def _tagged_json(body: str, i: int, start: int, stop: int) -> _Core:
+def _tagged_json(body: str, i: int, start: int, stop: int) -> _Core | None:
     """Name, id and arguments in the order in which they stand, and the text in between."""
     places = [(start, stop, Arguments())]
     name = body.rfind(NAMES[i], 0, start)
+    if name < 0:
+        return None  # arguments of who knows what
     id_call = body.find(IDS[i])
     places.append((name, name + len(NAMES[i]), Name()))  # type: ignore[arg-type]
     if 0 <= id_call < start:
