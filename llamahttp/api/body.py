@@ -52,8 +52,8 @@ async def read_bytes(request: web.Request, max_bytes: int) -> bytearray:
     Raises BodyTooLarge as soon as it is known to be larger than `max_bytes`, InvalidRequest for a compressed one, and
     RequestTimeout for one that does not go on.
     """
-    encoding = request.headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
+    encoding = request.headers.get("Content-Encoding") or "identity"
+    if encoding.lower() != "identity":
         raise InvalidRequest(f"the request body is compressed ({encoding}), which this server does not read")
     if (request.content_length or 0) > max_bytes:
         raise too_large(max_bytes)

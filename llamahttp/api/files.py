@@ -74,9 +74,12 @@ def _directory(root: Path) -> Handler:
 
 
 def find(root: Path, path: str) -> Path | None:
-    """The file or directory below `root` that a URL's path means; None if there is none, or it lies outside."""
+    """The file or directory below `root` that a URL's path means, which has lost its first slash; None if there is
+    none, or it lies outside. A second slash would make a redirect to it one to another server."""
+    if path.startswith("/"):
+        return None
     try:
-        found = (root / path.lstrip("/")).resolve()
+        found = (root / path).resolve()
         if path == "" or path.endswith("/"):
             found /= INDEX
         if found.is_relative_to(root) and found.exists():

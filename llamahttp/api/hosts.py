@@ -17,7 +17,7 @@ from ..listen import is_loopback
 PRIVATE = (".localhost", ".internal", ".local")
 """Ends of names that the public DNS does not have. https://www.iana.org/assignments/special-use-domain-names"""
 
-_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d{0,5}))?")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d{0,9}))?")
 HTTP_PORT = 80
 
 

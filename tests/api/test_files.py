@@ -123,7 +123,7 @@ async def test_nothing_else_is_served(start: Start, root: Path, path: str) -> No
 def test_what_a_path_means(root: Path) -> None:
     assert find(root, "") == root / "index.html"
     assert find(root, "sub") == root / "sub"
-    for path in ("../secret", "/../secret", "link", "sub/../../secret", "a\0", "none"):
+    for path in ("/sub", "/app.js", "../secret", "/../secret", "link", "sub/../../secret", "a\0", "none"):
         assert find(root, path) is None
 
 

@@ -30,6 +30,7 @@ def test_local_names_are_answered(name: str) -> None:
         ("evil.example:8080", 8080),
         ("127.0.0.1.evil.example:8080", 8080),
         ("EVIL.example.:8080", 8080),
+        ("evil.example:00008080", 8080),
         ("1.2.3.4.5:8080", 8080),
         ("evil.example", 80),
         ("evil.example:", 80),
