@@ -24,8 +24,7 @@ PUBLIC = frozenset({"/health", "/v1/health"})
 ASLEEP = frozenset({"/props", "/v1/streams/lookup"})
 """Of the paths that are posted to those that do not need the model."""
 
-ID = "id"
-"""Where a request has its id; aiohttp has typed keys for requests only since 3.14."""
+ID = web.RequestKey("id", str) if hasattr(web, "RequestKey") else "id"  # which aiohttp has since 3.14
 _GOOD_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 
 MAX_REASON = 300
