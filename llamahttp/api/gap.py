@@ -34,8 +34,7 @@ async def read_gap(state: ServerState, before: object, after: object, values: Ma
         await engine.tokenize(values.get("prompt", "")[:HUGE_TEXT], add_special=False),
         await _files(engine, values.get("input_extra", ())),
     )
-    n_batch = min(engine.config.n_batch, engine.n_ctx_slot)
-    room = Room(engine.n_ctx_slot, n_batch, state.config.n_predict)
+    room = Room(engine.n_ctx_slot, engine.config.n_batch, state.config.n_predict)
     return infill_prompt(gap, engine.vocab, room, suffix_first=state.config.spm_infill)
 
 

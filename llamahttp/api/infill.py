@@ -65,7 +65,7 @@ def infill_prompt(gap: Gap, vocab: Vocab, room: Room, *, suffix_first: bool = Fa
 
     Source: https://arxiv.org/pdf/2409.12186 for the order of files; `suffix_first` is `--spm-infill`.
     """
-    fim, quarter = vocab.fim, room.n_batch // 4
+    fim, quarter = vocab.fim, min(room.n_batch, room.n_ctx) // 4
     before = last(gap.before, 3 * quarter)
     after = gap.after[: max(0, quarter - 2 - len(gap.prompt))]
     head: list[Ids | Sequence[int]] = [[fim.prefix], before, gap.prompt]
