@@ -174,9 +174,9 @@ class Decoder(Protocol):
     def set_samplers(self, samplers: Mapping[int, Any]) -> None:
         """Let the device sample with these (`Sampler.for_device`), by sequence, at the next decodes, and no others."""
 
-    def sampled(self, ids: Sequence[int]) -> list[int]:
+    def sampled(self, ids: Sequence[int]) -> list[int | None]:
         """Tokens that the device sampled at the last decode, whose rows that asked for outputs belong to the sequences
-        `ids`, in their order; -1 where none was."""
+        `ids`, in their order; None where it was not to, -1 where the logits are not numbers."""
 
     def rebuild(self) -> None:
         """Make the context anew, with empty memory, after a fatal BatchError. Raises ModelError."""
@@ -279,9 +279,11 @@ class SamplerFactory(Protocol[SamplerT]):
         `constraint` is not told of the prompt. Raises InvalidRequest for parameters that libllama refuses.
         """
 
-    def sample(self, samplers: Sequence[SamplerT], logits: NDArray[np.float32], given: Sequence[int] = ()) -> list[int]:
+    def sample(
+        self, samplers: Sequence[SamplerT], logits: NDArray[np.float32], given: Sequence[int | None] = ()
+    ) -> list[int]:
         """Sample row i of `logits` with samplers[i] and accept the token into its history and its constraint. `given`,
-        if any: of each row the token that the device has sampled, which is then the one, or -1.
+        if any: of each row what the device has sampled, which is then the result, or None.
 
         -1 for a row whose logits are not numbers, or whose constraint allows nothing; it says nothing about the others.
         """

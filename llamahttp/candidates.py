@@ -39,6 +39,11 @@ DRAW_ERROR = 1e-6
 """Of cumulated probabilities as numpy and libllama compute them: both exponentials err by 2e-7 at most."""
 
 
+def are_numbers(logits: NDArray[np.float32]) -> bool:
+    """Whether there are logits of which a token can be chosen: none is NaN or +inf, and some are not -inf."""
+    return len(logits) > 0 and math.isfinite(logits.max())
+
+
 def argmax(logits: NDArray[np.float32]) -> list[int]:
     """The largest logit's token of each row of float32[n, n_vocab]. The first of equals wins, as in libllama.
 

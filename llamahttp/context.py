@@ -498,7 +498,7 @@ class ServerContext:
     def _sample(self, slots: Sequence[Slot]) -> None:
         logits = self._decoder.logits(len(slots))
         samplers = [slot.sampler for slot in slots if slot.sampler is not None]
-        given: Sequence[int] = ()
+        given: Sequence[int | None] = ()
         if self._config.backend_sampling:
             given = self._decoder.sampled([slot.sequence.id for slot in slots if slot.sequence is not None])
         tokens = self._samplers.sample(samplers, logits, given)

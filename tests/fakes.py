@@ -224,8 +224,8 @@ class FakeDecoder:
     def set_samplers(self, samplers: Mapping[int, object]) -> None:
         self.samplers = dict(samplers)
 
-    def sampled(self, ids: Sequence[int]) -> list[int]:
-        return [NO_TOKEN] * len(ids)
+    def sampled(self, ids: Sequence[int]) -> list[int | None]:
+        return [None] * len(ids)
 
     def set_adapters(self, adapters: Sequence[tuple[int, float]]) -> None:
         self.adapters.append(tuple(adapters))
@@ -275,11 +275,11 @@ class FakeSamplerFactory:
         return self.opened[-1]
 
     def sample(
-        self, samplers: Sequence[FakeSampler], logits: NDArray[np.float32], given: Sequence[int] = ()
+        self, samplers: Sequence[FakeSampler], logits: NDArray[np.float32], given: Sequence[int | None] = ()
     ) -> list[int]:
         assert not any(sampler.closed for sampler in samplers), "sampled with a sampler that was given back"
         tokens = [self._sample(sampler, row) for sampler, row in zip(samplers, logits, strict=True)]
-        return [mine if his == NO_TOKEN else his for mine, his in zip(tokens, given or tokens, strict=True)]
+        return [mine if his is None else his for mine, his in zip(tokens, given or tokens, strict=True)]
 
     def _sample(self, sampler: FakeSampler, row: NDArray[np.float32]) -> int:
         constraint = sampler.constraint

@@ -63,6 +63,17 @@ def write_infill(path: Path, shape: Shape = TINY) -> Path:
     return path
 
 
+def write_broken(path: Path, shape: Shape = TINY) -> Path:
+    """A llama whose logits are not numbers, as of weights that were damaged on their way."""
+    vocab = vocabulary(shape)
+    with new_model(path, "llama") as writer:
+        write_metadata(writer, shape, vocab)
+        write_weights(writer, shape, vocab)
+        del writer.tensors[0]["output_norm.weight"]
+        writer.add_tensor("output_norm.weight", np.full(shape.d_model, np.nan, np.float32))
+    return path
+
+
 def split(source: Path, folder: Path, n_parts: int, name: str = "model") -> list[Path]:
     """The parts of a model, which have as many tensors each, but for the last."""
     reader = gguf.GGUFReader(source)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from .conversations import Memory, ask, cancel_after, words
+import pytest
+
+from llamahttp import CompletionTask, Engine, SamplingParams
+from llamahttp.errors import EngineError
+
+from . import models
+from .conversations import BASE, Memory, ask, cancel_after, words
 from .observed import ObservedEngine
 
 
@@ -45,3 +52,15 @@ async def test_a_context_that_was_made_anew_samples_again(memory: Memory) -> Non
         stats = (await engine.snapshot()).stats
     memory.judge.check_tokens(*answers)
     assert (stats.n_failed, stats.n_rebuilt) == (0, 1)
+
+
+@pytest.mark.parametrize("params", [{}, {"temperature": 0}, {"samplers": ("temperature",)}], ids=str)
+async def test_logits_that_are_not_numbers_end_the_request(tmp_path: Path, params: dict[str, Any]) -> None:
+    """A device draws a token from them all the same."""
+    config = replace(BASE, model=models.write_broken(tmp_path / "broken.gguf"), backend_sampling=True)
+    async with await Engine.open(config) as engine:
+        task = CompletionTask(words(20, seed=1), SamplingParams(backend_sampling=True, **params), 5)
+        with pytest.raises(EngineError, match="the model's logits are not numbers"):
+            async with engine.submit(task) as stream:
+                async for _ in stream:
+                    pass

@@ -46,7 +46,7 @@ class LlamaDecoder:
         self._model, self._sizes = model, sizes
         self._adapters = adapters or LlamaAdapters(model)
         self._context = LlamaContext(model, self._adapters)
-        self._device = DeviceSampling(self._context)
+        self._device = DeviceSampling(self._context, model.info.n_vocab)
         self._unsettled: set[int] = set()
         self._copied: tuple[int, bytes] | None = None  # what copies were made of since the last decode
         self._sharing_window: int | None = None
@@ -186,7 +186,7 @@ class LlamaDecoder:
     def set_samplers(self, samplers: Mapping[int, LlamaChain]) -> None:
         self._device.set(samplers)
 
-    def sampled(self, ids: Sequence[int]) -> list[int]:
+    def sampled(self, ids: Sequence[int]) -> list[int | None]:
         return self._device.take(ids)
 
     # --- cutting

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..candidates import NO_TOKEN
+from ..candidates import NO_TOKEN, are_numbers
 from . import library
 from .chain import Candidates, LlamaChain
 from .llama_context import LlamaContext
@@ -26,9 +27,10 @@ class DeviceSampling:
     goes on beside it, with the same history and random numbers, for when the sequence is another one.
     """
 
-    def __init__(self, context: LlamaContext) -> None:
+    def __init__(self, context: LlamaContext, n_vocab: int) -> None:
         self._lib = library.load()
         self._context = context
+        self._n_vocab = n_vocab
         self._is_refused = False
         self._attached: dict[int, tuple[LlamaChain, int]] = {}  # of each sequence the request's chain, and its copy
 
@@ -55,32 +57,40 @@ class DeviceSampling:
         _, copy = self._attached.pop(id_seq)
         self._lib.llama_sampler_free(copy)
 
-    def take(self, ids: Sequence[int]) -> list[int]:
+    def take(self, ids: Sequence[int]) -> list[int | None]:
         """The tokens that were sampled at the last decode, whose rows with outputs belong to the sequences `ids`, in
-        their order; NO_TOKEN where none was."""
+        their order; None where nothing is attached, NO_TOKEN where the logits are not numbers."""
         return [self._take(row - len(ids), id_seq) for row, id_seq in enumerate(ids)]
 
-    def _take(self, row: int, id_seq: int) -> int:
+    def _take(self, row: int, id_seq: int) -> int | None:
         """`row` counts from the end, as libllama has it: -1 is the last."""
         if id_seq not in self._attached:
-            return NO_TOKEN
+            return None
         _, copy = self._attached[id_seq]
         token = int(self._lib.llama_get_sampled_token_ith(self._context.handle, row))
         if token == NO_TOKEN:
             token = self._finish(copy, row)
+        elif not (0 <= token < self._n_vocab and are_numbers(self._logits(row))):
+            token = NO_TOKEN  # a device draws a token from anything
         if token != NO_TOKEN:
             self._lib.llama_sampler_accept(copy, token)
         return token
 
-    def _finish(self, copy: int, row: int) -> int:
-        """Apply what of a chain this device does not compute to what it has left of the logits."""
+    def _logits(self, row: int) -> NDArray[np.float32]:
+        """What the device has left of a row's logits, -inf where it has cut; a view."""
         lib, handle = self._lib, self._context.handle
         n = lib.llama_get_sampled_logits_count_ith(handle, row)
-        logits = np.array((c.c_float * n).from_address(lib.llama_get_sampled_logits_ith(handle, row)))
-        tokens = np.array((c.c_int32 * n).from_address(lib.llama_get_sampled_candidates_ith(handle, row)))
-        is_left = logits > -np.inf
-        if not is_left.any() or not np.isfinite(logits[is_left]).all():
+        if n == 0:
+            return np.empty(0, np.float32)
+        return np.ctypeslib.as_array((c.c_float * n).from_address(lib.llama_get_sampled_logits_ith(handle, row)))
+
+    def _finish(self, copy: int, row: int) -> int:
+        """Apply what of a chain this device does not compute to what it has left of the logits."""
+        lib, handle, logits = self._lib, self._context.handle, self._logits(row)
+        if not are_numbers(logits):
             return NO_TOKEN
+        n, is_left = len(logits), logits > -np.inf
+        tokens = np.array((c.c_int32 * n).from_address(lib.llama_get_sampled_candidates_ith(handle, row)))
         candidates = Candidates(n)
         candidates.fill(tokens[is_left], logits[is_left])
         lib.llama_sampler_apply_long(copy, candidates.pointer)

@@ -65,7 +65,7 @@ class NoDecoder:
     def set_samplers(self, samplers: Mapping[int, object]) -> None:
         """There is nothing to sample."""
 
-    def sampled(self, ids: Sequence[int]) -> list[int]:
+    def sampled(self, ids: Sequence[int]) -> list[int | None]:
         return []
 
     def rebuild(self) -> None:

@@ -208,7 +208,7 @@ class LlamaSampler:
         is_sorted: bool,
     ) -> int:
         """NO_TOKEN for logits that are not numbers, which libllama would abort on, or sort beyond its memory."""
-        if len(logits) == 0 or not math.isfinite(logits.max()):
+        if not candidates.are_numbers(logits):
             return NO_TOKEN
         desk.candidates.fill(tokens, logits, is_sorted=is_sorted)
         token = select(desk.candidates)
@@ -223,14 +223,16 @@ class LlamaSampler:
 
     # --- constraints
 
-    def forced(self, desk: Desk) -> int:
-        """The token that the constraint leaves no choice but, or NO_TOKEN."""
+    def forced(self, desk: Desk) -> int | None:
+        """The token that the constraint leaves no choice but."""
         token = None if self.constraint is None else self.constraint.forced()
-        return NO_TOKEN if token is None else self.take(desk, token)
+        return None if token is None else self.take(desk, token)
 
     def take(self, desk: Desk, token: int) -> int:
         """`token`, which was not sampled here. A draw is spent on it, as in llama-server, so that a seed gives the same
         tokens after it."""
+        if token == NO_TOKEN:
+            return token
         if self._chain is not None:
             self._chain.skip(desk.candidates, token)
         if self._draws is not None:
@@ -393,17 +395,17 @@ class LlamaSamplerFactory:
     # --- a step
 
     def sample(
-        self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32], given: Sequence[int] = ()
+        self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32], given: Sequence[int | None] = ()
     ) -> list[int]:
         if not given and all(sampler.is_plain for sampler in samplers):
             return self._sample_greedy(samplers, logits)
         for sampler in samplers:
             sampler.prepare()
-        tokens = [sampler.forced(self._own) for sampler in samplers]
-        for i, token in enumerate(given):
-            if token != NO_TOKEN:
-                tokens[i] = samplers[i].take(self._own, token)
-        self._sample_rest(samplers, logits, tokens)
+        known = [sampler.forced(self._own) for sampler in samplers]
+        for i, given_token in enumerate(given):
+            if given_token is not None:
+                known[i] = samplers[i].take(self._own, given_token)
+        tokens = self._sample_rest(samplers, logits, known)
         self._sample_again(samplers, logits, tokens)
         for sampler, token in zip(samplers, tokens, strict=True):
             if token != NO_TOKEN:
@@ -412,17 +414,21 @@ class LlamaSamplerFactory:
                     sampler.look_ahead(self._pool)
         return tokens
 
-    def _sample_rest(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32], tokens: list[int]) -> None:
-        """Sample what is not forced into `tokens`, slots of one kind at once."""
+    def _sample_rest(
+        self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32], known: Sequence[int | None]
+    ) -> list[int]:
+        """The tokens of all rows: those that are not known are sampled, slots of one kind at once."""
         methods = {Tier.GREEDY: self._sample_greedy, Tier.CANDIDATES: self._sample_candidates}
         groups: dict[Callable[..., list[int]], list[int]] = {}
         for i, sampler in enumerate(samplers):
-            if tokens[i] == NO_TOKEN:
+            if known[i] is None:
                 groups.setdefault(methods.get(sampler.tier, self._sample_others), []).append(i)
+        tokens = [NO_TOKEN if token is None else token for token in known]
         for method, rows in groups.items():
             some = logits if len(rows) == len(samplers) else logits[rows]
             for i, token in zip(rows, method([samplers[i] for i in rows], some), strict=True):
                 tokens[i] = token
+        return tokens
 
     def _sample_again(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32], tokens: list[int]) -> None:
         """Replace those of `tokens` that their constraints reject. Rejections are few, masks cost: hence this order."""
