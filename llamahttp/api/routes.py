@@ -14,9 +14,6 @@ from . import (
     openai,
     parameters,
     rerank,
-    response_parameters,
-    response_shapes,
-    responses,
     resume,
     shapes,
     slots,
@@ -25,6 +22,10 @@ from .anthropic import messages
 from .anthropic import shapes as anthropic_shapes
 from .anthropic.errors import anthropic_error_body
 from .anthropic.parameters import COUNT_TABLE, MESSAGES_TABLE
+from .body import openai_error_body
+from .responses import handlers
+from .responses import parameters as responses_parameters
+from .responses import shapes as responses_shapes
 from .route import Refusals, Route, disabled, missing
 
 TWO_SHAPES = (completion_shapes.Completion, list[completion_shapes.Completion])
@@ -32,7 +33,7 @@ COMPLETION_EVENTS = (completion_shapes.CompletionChunk, completion_shapes.Comple
 EVENTS = "text/event-stream"
 MEDIA = "it takes a model that hears, which this server cannot load"
 ROUTER = "it belongs to a router of several models; this server serves one"
-LATER = "this server does not have it yet"
+OPENAI = Refusals(responses_shapes.OpenAIError, openai_error_body)
 ANTHROPIC = Refusals(anthropic_shapes.MessagesError, anthropic_error_body)
 
 
@@ -131,50 +132,50 @@ RESPONSES: tuple[Route, ...] = (
     Route(
         "POST",
         both("/responses"),
-        responses.create,
+        handlers.create,
         "Responses",
-        response_parameters.RESPONSE_TABLE,
-        answers=(response_shapes.Response,),
-        events=response_shapes.EVENTS,
-        refusals=responses.REFUSALS,
+        responses_parameters.RESPONSE_TABLE,
+        answers=(responses_shapes.Response,),
+        events=responses_shapes.EVENTS,
+        refusals=OPENAI,
     ),
     Route(
         "POST",
         both("/responses/input_tokens"),
-        responses.input_tokens,
+        handlers.input_tokens,
         "Responses",
-        response_parameters.RESPONSE_TABLE,
+        responses_parameters.RESPONSE_TABLE,
         answers=(shapes.InputTokens,),
-        refusals=responses.REFUSALS,
+        refusals=OPENAI,
     ),
     Route(
         "GET",
         ("/v1/responses/{response_id}",),
-        responses.retrieve,
+        handlers.retrieve,
         "Responses",
-        query=response_parameters.RETRIEVE_QUERY,
-        segments=response_parameters.SEGMENTS,
-        answers=(response_shapes.Response,),
-        refusals=responses.REFUSALS,
+        query=responses_parameters.RETRIEVE_QUERY,
+        segments=responses_parameters.SEGMENTS,
+        answers=(responses_shapes.Response,),
+        refusals=OPENAI,
     ),
     Route(
         "DELETE",
         ("/v1/responses/{response_id}",),
-        responses.delete,
+        handlers.delete,
         "Responses",
-        segments=response_parameters.SEGMENTS,
-        answers=(response_shapes.DeletedResponse,),
-        refusals=responses.REFUSALS,
+        segments=responses_parameters.SEGMENTS,
+        answers=(responses_shapes.DeletedResponse,),
+        refusals=OPENAI,
     ),
     Route(
         "GET",
         ("/v1/responses/{response_id}/input_items",),
-        responses.input_items,
+        handlers.input_items,
         "Responses",
-        query=response_parameters.ITEMS_QUERY,
-        segments=response_parameters.SEGMENTS,
-        answers=(response_shapes.ItemList,),
-        refusals=responses.REFUSALS,
+        query=responses_parameters.ITEMS_QUERY,
+        segments=responses_parameters.SEGMENTS,
+        answers=(responses_shapes.ItemList,),
+        refusals=OPENAI,
     ),
 )
 

@@ -22,7 +22,7 @@ from .defaults import from_metadata
 from .field import Table
 from .files import shown
 from .hosts import Hosts
-from .response_store import ResponseStore
+from .responses.store import ResponseStore
 from .schema import CompletionRequest, completion_request
 from .sessions import Sessions
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
-from ..errors import InvalidRequest
-from .body import encode, json_type
-from .parameters import CHAT_TABLE
-from .response_items import Conversation, Item, kind_of, read_input, with_id, wrong
-from .response_parameters import ENCRYPTED_REASONING, LOGPROBS, RESPONSE_TABLE
-from .response_shapes import Response
-from .response_store import ResponseStore, StoredResponse
-from .schema import CompletionRequest
-from .tool_use import CHOICES
+from ...errors import InvalidRequest
+from ..body import encode, json_type
+from ..parameters import CHAT_TABLE
+from ..schema import CompletionRequest
+from ..tool_use import CHOICES
+from .items import Conversation, Item, kind_of, read_input, with_id, wrong
+from .parameters import ENCRYPTED_REASONING, LOGPROBS, RESPONSE_TABLE
+from .shapes import Response
+from .store import ResponseStore, StoredResponse
 
 log = logging.getLogger(__name__)
 

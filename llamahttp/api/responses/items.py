@@ -16,8 +16,8 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import InvalidRequest
-from .body import encode, json_type
+from ...errors import InvalidRequest
+from ..body import encode, json_type
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from .field import INT32_MAX, Field, Kind, Table
-from .parameters import CHAT, COMPLETION
+from ..field import INT32_MAX, Field, Kind, Table
+from ..parameters import CHAT, COMPLETION
 
 MAX_INCLUDE = 64
 MAX_METADATA = 16

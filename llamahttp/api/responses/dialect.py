@@ -1,8 +1,4 @@
-"""Responses: OpenAI's `/v1/responses`, complete enough for its SDK's helpers and for Codex.
-
-A response is a chat's answer in other words: `response_request` makes the chat of it, `response_output` the items of
-its answer.
-"""
+"""Responses dialect: a chat's answer as a response, whole or in events. Event loop only."""
 
 from __future__ import annotations
 
@@ -11,29 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from aiohttp import web
-
-from ..errors import InvalidRequest, LlamaHTTPError, NotFound
-from ..task import PromptProgress
-from ..tools.events import Content, Event, Reasoning
-from . import fragments
-from .answer import Answer
-from .body import encode, json_response, openai_error_body, read_object
-from .chat_request import ChatRequest, count_tokens, read_chat
-from .completion import respond
-from .logprobs import GeneratedToken, token_probs
-from .response_items import Item, make_id
-from .response_output import Output, Payload
-from .response_request import ResponseRequest, decode, inputs, read_request
-from .response_shapes import ItemList, OpenAIError, ResponseUsage
-from .response_store import StoredResponse
-from .resume import owner
-from .route import Refusals
-from .spans import TokenSpans
-from .state import STATE, ServerState
-
-REFUSALS = Refusals(OpenAIError, openai_error_body)
-MAX_PAGE = 100
+from ...errors import LlamaHTTPError
+from ...task import PromptProgress
+from ...tools.events import Content, Event, Reasoning
+from .. import fragments
+from ..answer import Answer
+from ..body import encode
+from ..chat_request import ChatRequest
+from ..logprobs import GeneratedToken, token_probs
+from ..spans import TokenSpans
+from ..state import ServerState
+from .items import make_id
+from .output import Output, Payload
+from .request import ResponseRequest
+from .shapes import ResponseUsage
 
 
 class ResponsesDialect:
@@ -167,89 +154,3 @@ class ResponsesDialect:
     def _cost(self, answer: Answer) -> dict[str, object]:
         assert answer.timings is not None, "there are tokens"
         return fragments.cost(answer.timings)
-
-
-# --- routes
-
-
-async def create(http: web.Request) -> web.StreamResponse:
-    """Answer a conversation; OpenAI's Responses API. Thoughts, messages and calls are items of the response.
-
-    Responses are stored in memory, unless `store` is false: at most 4096 and 64 MiB, for 24 hours after their last use,
-    each for the API key that asked for it.
-    """
-    state = http.app[STATE]
-    wanted = await read_wanted(http, state)
-    chat = await read_chat(state, wanted.chat_body())
-    return await respond(http, chat.request, [chat.prompt], ResponsesDialect(state, wanted, chat), chat.rules)
-
-
-async def input_tokens(http: web.Request) -> web.Response:
-    """How many tokens the prompt of a response has; nothing is generated."""
-    state = http.app[STATE]
-    wanted = await read_wanted(http, state)
-    n_tokens = await count_tokens(state, wanted.chat_body())
-    return json_response({"object": "response.input_tokens", "input_tokens": n_tokens})
-
-
-async def read_wanted(http: web.Request, state: ServerState) -> ResponseRequest:
-    """Raises what a client is told."""
-    body = await read_object(http, state.config.max_body)
-    state.require_engine()
-    return read_request(body, owner(http), state.responses, state.defaults)
-
-
-async def retrieve(http: web.Request) -> web.Response:
-    """A response that is stored."""
-    if http.query.get("stream", "false") != "false":
-        raise InvalidRequest("Field 'stream': a stored response is not given as events", param="stream")
-    return json_response(decode(find(http).response))
-
-
-async def delete(http: web.Request) -> web.Response:
-    """Forget a response. Those that go on from it keep what they need."""
-    stored = find(http)
-    http.app[STATE].responses.delete(stored.owner, stored.id)
-    return json_response({"id": stored.id, "object": "response", "deleted": True})
-
-
-async def input_items(http: web.Request) -> web.Response:
-    """All items that a stored response was made from, those of the responses before it too."""
-    items = inputs(find(http))
-    return json_response(page(items, http.query.get("order", "desc"), http.query.get("after"), read_limit(http)))
-
-
-def find(http: web.Request) -> StoredResponse:
-    """The response of the path. Raises NotFound."""
-    id_response = http.match_info["response_id"]
-    stored = http.app[STATE].responses.find(owner(http), id_response)
-    if stored is None:
-        raise NotFound(f"Response with id {id_response!r} not found.")
-    return stored
-
-
-def read_limit(http: web.Request) -> int:
-    text = http.query.get("limit", "20")
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_PAGE):
-        raise InvalidRequest(f"Field 'limit': Value must be between 1 and {MAX_PAGE}, but got {text!r}", param="limit")
-    return int(text)
-
-
-def page(items: list[Item], order: str, after: str | None, limit: int) -> ItemList:
-    """Raises InvalidRequest for an order that is none, and for an item that is not there."""
-    if order not in ("asc", "desc"):
-        raise InvalidRequest(f"Field 'order': Value must be one of asc, desc, but got {order!r}", param="order")
-    if order == "desc":
-        items = items[::-1]
-    ids = [item["id"] for item in items]
-    if after is not None and after not in ids:
-        raise InvalidRequest(f"Field 'after': there is no item {after!r}", param="after")
-    start = 0 if after is None else ids.index(after) + 1
-    shown = items[start : start + limit]
-    return {
-        "object": "list",
-        "data": shown,
-        "first_id": shown[0]["id"] if shown else None,
-        "last_id": shown[-1]["id"] if shown else None,
-        "has_more": start + limit < len(items),
-    }

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, cast
 
-from ..tools.events import CallBegin, CallEnd, CallText, Content, Event, Reasoning
-from .logprobs import GeneratedToken
-from .response_items import make_id, seal
-from .response_shapes import OutputItem, OutputPart
+from ...tools.events import CallBegin, CallEnd, CallText, Content, Event, Reasoning
+from ..logprobs import GeneratedToken
+from .items import make_id, seal
+from .shapes import OutputItem, OutputPart
 
 Payload = dict[str, Any]
 """An event's data, but for its sequence number."""

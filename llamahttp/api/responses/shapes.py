@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from .completion_shapes import Progress, Timings
-from .logprobs import GeneratedToken
-from .shapes import Open
+from ..completion_shapes import Progress, Timings
+from ..logprobs import GeneratedToken
+from ..shapes import Open
 
 Status = Literal["in_progress", "completed", "incomplete"]
 

@@ -1,0 +1,1 @@
+"""OpenAI's Responses API: its requests to chats, and answers to its items and events."""
