@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...errors import ContextExceeded, LlamaHTTPError
+from ...errors import ContextExceeded, InvalidRequest, LlamaHTTPError
 
 TYPES = {
     401: "authentication_error",
@@ -15,10 +15,19 @@ TYPES = {
 """What Anthropic's clients know an error by, by HTTP status; the rest goes by its class of status."""
 
 
+class ThreadsUnsupported(InvalidRequest):
+    """A client would have the server keep the conversation; on this error it sends all of it."""
+
+    def __init__(self) -> None:
+        super().__init__("Field 'thread': this server keeps no conversations; send all of it", param="thread")
+
+
 def anthropic_error_body(error: LlamaHTTPError, id_request: str) -> dict[str, object]:
     """What a client gets for `error`."""
     fallback = "api_error" if error.status >= 500 else "invalid_request_error"
-    fault = {"type": TYPES.get(error.status, fallback), "message": message(error)}
+    fault: dict[str, object] = {"type": TYPES.get(error.status, fallback), "message": message(error)}
+    if isinstance(error, ThreadsUnsupported):
+        fault["details"] = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
     return {"type": "error", "error": fault, "request_id": id_request}
 
 

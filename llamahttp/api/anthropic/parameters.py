@@ -161,6 +161,7 @@ ANSWER: tuple[Field, ...] = (
         high=1.0,
         soft=True,
     ),
+    Field("thread", Kind.OBJECT, None, "Not supported: an error tells clients to send whole conversations."),
     Field("metadata", Kind.SHAPE, {}, "Who asks; without effect.", shape=Metadata, inert=True),
 )
 """How it is answered."""

@@ -5,11 +5,22 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 
-class MessagesFault(TypedDict):
-    """What went wrong."""
+class FaultDetails(TypedDict):
+    """What clients know it by, and which fields are not supported."""
 
+    error_code: Literal["thread_unsupported_request"]
+    unsupported: list[str]
+
+
+class _MessagesFault(TypedDict):
     type: str
     message: str
+
+
+class MessagesFault(_MessagesFault, total=False):
+    """What went wrong."""
+
+    details: FaultDetails
 
 
 class MessagesError(TypedDict):

@@ -14,6 +14,7 @@ from typing import Any
 from ...errors import InvalidRequest
 from ...tools.json_text import dump
 from ..field import INT32_MAX, out_of_range
+from .errors import ThreadsUnsupported
 from .parameters import DEFAULT_BUDGET, Block, MessageParam, TextBlock, Thinking, ToolChoice, ToolParam
 
 BILLING = re.compile(r"x-anthropic-billing-header:(?:[ \t]*[\w.-]+=[^;\n]*;)*\s*")
@@ -49,6 +50,8 @@ class MessagesRequest:
 
 def messages_request(values: Mapping[str, Any]) -> MessagesRequest:
     """A request with all `values` of MESSAGES_TABLE. Raises InvalidRequest."""
+    if values["thread"]:
+        raise ThreadsUnsupported
     answer = {name: values[name] for name in SAMPLING if values[name] is not None}
     if values["stop_sequences"]:
         answer["stop"] = list(values["stop_sequences"])
@@ -239,7 +242,7 @@ def texts_of(value: object, where: str) -> list[str]:
     """A text, or the texts of blocks. Raises InvalidRequest for anything else."""
     match value:
         case str():
-            return [value]
+            return [value] if value else []
         case list() if all(isinstance(block, dict) and isinstance(block.get("type"), str) for block in value):
             return block_texts(value, where)
     raise InvalidRequest(f"Field '{where}': a string or an array of blocks, each with a 'type', is expected")
