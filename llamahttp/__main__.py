@@ -52,7 +52,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         from .download import fetched
 
         config = fetched(config, environ)
-    from .app import run  # after the flags: it brings numpy and aiohttp with it
+    from .serve import run  # after the flags: it brings numpy and aiohttp with it
 
     _on_signals(signal.default_int_handler)  # there are sockets to close now; once it runs, the loop takes signals
     return run(config, BEGAN)

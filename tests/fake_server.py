@@ -16,7 +16,7 @@ import numpy as np
 from fakes import FakeDecoder, FakeVocab, fake_engine
 from numpy.typing import NDArray
 
-from llamahttp import app, flags, log
+from llamahttp import flags, log, serve
 from llamahttp.config import EngineConfig
 from llamahttp.engine import LONG_TEXT, Engine
 from llamahttp.errors import ModelError
@@ -46,7 +46,7 @@ async def open_engine(config: EngineConfig, on_progress: Callable[[float], None]
 def main() -> int:
     config = flags.parse(sys.argv[1:], {})
     log.setup(config.log)
-    return app.run(config, time.perf_counter(), open_engine)
+    return serve.run(config, time.perf_counter(), open_engine)
 
 
 if __name__ == "__main__":

@@ -220,7 +220,8 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("hub", ""),
     ("download", "aiohttp"),
     ("sleep", ""),
-    ("app", "aiohttp signal socket threading uvloop"),  # threads that do not end in time
+    ("app", "aiohttp"),
+    ("serve", "aiohttp signal socket threading uvloop"),  # threads that do not end in time
     ("__main__", "argv environ signal"),
     ("llamahttp", ""),  # what programs of one's own import
 )
