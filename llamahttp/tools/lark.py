@@ -306,13 +306,15 @@ class _Writer:
         if values:
             texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
             return f"{self._rule(' | '.join(quoted(text) for text in texts))} {quoted(after)}"
-        suffix = f"[suffix={quoted(after)}]"
+        terms = []
         if "pattern" in schema:
-            return self._rule(f"/{_searched(str(schema['pattern']))}/", suffix)
+            terms.append(f"/{_searched(str(schema['pattern']))}/")
         least, most = schema.get("minLength", 0), schema.get("maxLength", "")
         if (least, most) != (0, ""):
-            return self._rule(f"/(?s:.{{{least},{most}}})/", suffix)
-        return self._rule(ANYTHING, suffix)
+            terms.append(f"/(?s:.{{{least},{most}}})/")
+        text = f"T{len(self._rules)}"  # a terminal: one text that obeys all
+        self._rules.append(f"{text}: {' & '.join(terms) or ANYTHING}")
+        return self._rule(text, f"[suffix={quoted(after)}]")
 
     def _values(self, tool: _Tool) -> list[Any]:
         """All that a value can be, if its schema lists that."""
@@ -333,6 +335,8 @@ class _Writer:
         schema = schemas.resolve(schema, root)
         parts = schema if isinstance(schema, Mapping) else {}
         values = self._values(_Tool("", root, "", schema))
+        if not values:
+            _check_free(parts)
         if values:
             texts = [f"{QUOTE}{value}{QUOTE}" if isinstance(value, str) else json.dumps(value) for value in values]
             return self._rule(" | ".join(map(quoted, texts)))
@@ -374,6 +378,7 @@ class _Writer:
             if isinstance(values, list):
                 shapes += [quoted(repr(value)) for value in values]
             else:
+                _check_free(schema)
                 shapes += [r"""/'([^'\\]|\\.)*'/""", r"""/"([^"\\]|\\.)*"/"""]
         if "boolean" in kinds:
             shapes += ['"True"', '"False"']
@@ -391,6 +396,13 @@ def quoted(text: str) -> str:
 def _reads_on(text: str) -> bool:
     """Only white space tells this literal from a name before it."""
     return text[:1].isspace() and bool(re.match(NAME_CHARS, text.lstrip()))
+
+
+def _check_free(schema: schemas.Schema) -> None:
+    """Raises InvalidRequest for a string that is not just any, in a notation where that cannot be seen to."""
+    found = [name for name in ("pattern", "minLength", "maxLength") if isinstance(schema, Mapping) and name in schema]
+    if found:
+        raise InvalidRequest(f"the keyword {found[0]!r} is not supported in the notation of this model's calls")
 
 
 def _can_be(option: Node, tool: _Tool) -> bool:
