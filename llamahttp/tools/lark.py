@@ -45,6 +45,8 @@ ANYTHING = "/(?s:.*)/"
 BREAK = re.compile(r"[ \t]*\n\s*")
 ANY_OBJECT: schemas.Schema = {"type": "object"}
 EMPTY = '""'
+MAX_RULES = 50_000
+"""Of a grammar: schemas that refer to each other can make any number of them."""
 
 
 class Unenforceable(InvalidRequest):
@@ -106,6 +108,8 @@ class _Writer:
         return "\n".join([HEAD, f"start: {before} {calls} SPACE?", *self._rules, SPACE])
 
     def _rule(self, body: str, attribute: str = "") -> str:
+        if len(self._rules) >= MAX_RULES:
+            raise InvalidRequest(f"they need more than {MAX_RULES} rules, which is the limit")
         name = f"r{len(self._rules)}"
         self._rules.append(f"{name}{attribute}: {body}")
         return name

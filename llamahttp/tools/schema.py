@@ -12,6 +12,8 @@ TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", 
 FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
 """Those that llguidance enforces; any other says nothing that could be."""
 MAX_REFS = 50
+MAX_PARTS = 200
+"""Schemas within one that are looked at for its types: those that refer to each other have no end."""
 _ROOTS = ("$defs", "definitions")
 
 
@@ -30,10 +32,19 @@ def resolve(schema: Schema, root: Schema) -> Schema:
     return schema
 
 
-def types(schema: Schema, root: Schema, depth: int = 0) -> frozenset[str]:
-    """The types that a value may have; all where nothing is said."""
+def types(schema: Schema, root: Schema) -> frozenset[str]:
+    """The types that a value may have; all where nothing is said, or too much to follow."""
+    try:
+        found = _types(schema, root, [MAX_PARTS])
+    except RecursionError:
+        return TYPES
+    return found or TYPES
+
+
+def _types(schema: Schema, root: Schema, n_left: list[int]) -> frozenset[str]:
     schema = resolve(schema, root)
-    if not isinstance(schema, Mapping) or depth > MAX_REFS:
+    n_left[0] -= 1
+    if not isinstance(schema, Mapping) or n_left[0] < 0:
         return TYPES
     found = TYPES
     kind = schema.get("type")
@@ -46,15 +57,22 @@ def types(schema: Schema, root: Schema, depth: int = 0) -> frozenset[str]:
     elif "items" in schema:
         found &= {"array"}
     if "const" in schema:
-        found &= {type_of(schema["const"])}
+        found &= _types_of(schema["const"])
     if isinstance(schema.get("enum"), list):
-        found &= {type_of(value) for value in schema["enum"]}
+        found &= frozenset().union(*map(_types_of, schema["enum"]))
     for name in ("anyOf", "oneOf"):
         if isinstance(schema.get(name), list):
-            found &= frozenset().union(*(types(each, root, depth + 1) for each in schema[name]))
-    for each in schema.get("allOf") or ():
-        found &= types(each, root, depth + 1)
-    return found & TYPES if found & TYPES else TYPES
+            found &= frozenset().union(*(_types(each, root, n_left) for each in schema[name]))
+    if isinstance(schema.get("allOf"), list):
+        for each in schema["allOf"]:
+            found &= _types(each, root, n_left)
+    return found
+
+
+def _types_of(value: object) -> frozenset[str]:
+    """What JSON Schema calls a value: an integer is a number too."""
+    kind = type_of(value)
+    return frozenset({"integer", "number"}) if kind == "integer" else frozenset({kind})
 
 
 def type_of(value: object) -> str:

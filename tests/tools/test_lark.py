@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from llamahttp.tools.format import ChatFormat, Island, Thought
 from llamahttp.tools.formats import GEMMA_4, LFM2, NAME_ARGUMENTS
 from llamahttp.tools.lark import Beginning, to_lark
 from llamahttp.tools.pattern import Call, Fields, Key, Name, Value, seq, soft
+from llamahttp.tools.schema import TYPES, types
 from tests.fakes import FakeVocab
 
 HERMES = ChatFormat(
@@ -98,3 +100,30 @@ def test_notations(format: ChatFormat, text: str) -> None:
     assert allows(text, {"x": {"type": "string"}, "y": {"type": "object"}}, format, Beginning(is_lazy=True))
     with pytest.raises(InvalidRequest, match="'pattern' is not supported"):
         allows(text, {"x": {"type": "string", "pattern": "^a"}, "y": {"type": "object"}}, format)
+
+
+def test_schemas_without_end_are_refused_in_time() -> None:
+    each = {"anyOf": [{"$ref": "#/properties/a"}, {"$ref": "#/properties/b"}] * 50}
+    began = time.perf_counter()
+    assert allows("<f=look><p=b>1</p></f>", {"a": each, "b": each})
+    wide = {f"k{i}": {"$ref": "#"} for i in range(100)}
+    with pytest.raises(InvalidRequest, match="more than 50000 rules"):
+        allows("", wide, GEMMA_4)
+    assert time.perf_counter() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("schema", "kinds"),
+    [
+        ({}, TYPES),
+        (True, TYPES),
+        ({"type": "number", "enum": [1, 2.5]}, {"number"}),
+        ({"enum": [1, "a", None]}, {"integer", "number", "string", "null"}),
+        ({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/n"}]}, {"string", "integer"}),
+        ({"allOf": [{"type": ["string", "null"]}, {"type": "string"}]}, {"string"}),
+        ({"$ref": "#"}, TYPES),
+        ({"properties": {}}, {"object"}),
+    ],
+)
+def test_types_of_a_schema(schema: Any, kinds: set[str]) -> None:
+    assert types(schema, {"$defs": {"n": {"type": "integer"}}}) == kinds
