@@ -80,15 +80,16 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except Exception:
         log.exception("%s failed", described(request))
-        if request.writer.output_size > 0:
-            raise ConnectionResetError("the response has begun: all that is left is to break it off") from None
         return refuse(request, LlamaHTTPError("internal error; the server's log has the details"))
 
 
 def refuse(request: web.Request, error: LlamaHTTPError) -> web.Response:
-    """The answer to a request that ends with `error`."""
+    """The answer to a request that ends with `error`. Raises ConnectionResetError where another one has begun, since
+    all that is left then is to break it off."""
     reason = printable(str(error)[:MAX_REASON])
     log.log(log_level(request), "%s refused: %s", described(request), reason)
+    if request.writer.output_size > 0:
+        raise ConnectionResetError("the response has begun") from None
     response = json_response(error_body_of(request)(error, request.get(ID, "")), error.status)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)

@@ -27,7 +27,7 @@ async def test_unknown_paths_get_the_reference_s_body(client: Client) -> None:
         assert await response.read() == (b'{"error":{"message":"File Not Found","type":"not_found_error","code":404}}')
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/responses"), ("DELETE", "/models")])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/audio/transcriptions"), ("DELETE", "/models")])
 async def test_routes_that_are_not_there_yet_are_501(client: Client, method: str, path: str) -> None:
     async with client.request(method, path, json={}) as response:
         error = (await response.json())["error"]
@@ -78,12 +78,13 @@ async def test_an_unexpected_error_is_500_without_its_text() -> None:
     assert "secret" not in str(answer)
 
 
-async def test_an_unexpected_error_in_a_stream_breaks_it_off() -> None:
+@pytest.mark.parametrize("error", [RuntimeError("secret"), EngineError("no second answer")])
+async def test_an_error_in_a_stream_breaks_it_off(error: Exception) -> None:
     async def broken(request: web.Request) -> web.StreamResponse:
         stream = EventStream(request, 0)
         await stream.open()
         stream.write(b"data: 1\n\n")
-        raise RuntimeError("secret")
+        raise error
 
     app = web.Application(middlewares=[errors])
     app.router.add_get("/", broken)
