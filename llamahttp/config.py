@@ -216,7 +216,9 @@ class SamplingConfig:
     adaptive_decay: float | None = None
     samplers: tuple[str, ...] | None = None
     grammar: str | None = None
-    """GBNF."""
+    """GBNF, or llguidance's Lark behind `%llguidance {}`."""
+    json_schema: Any = None
+    """A JSON Schema."""
 
     @property
     def given(self) -> dict[str, Any]:

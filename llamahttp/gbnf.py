@@ -108,7 +108,7 @@ class _Reader:
                 f"failed to parse grammar: {n_optional} optional parts in a row "
                 f"are more than the limit of {MAX_OPTIONAL}"
             )
-        depth = _reference_depth(self._ids[ROOT], {number: rule.references() for number, rule in self._rules.items()})
+        depth = reference_depth(self._ids[ROOT], {number: rule.references() for number, rule in self._rules.items()})
         if depth > MAX_REFERENCES:
             raise GrammarError(
                 f"failed to parse grammar: more than {MAX_REFERENCES} rules lead from one to the next, the limit"
@@ -409,7 +409,7 @@ def _empty_rules(sequences: list[tuple[int, list[str]]]) -> set[int]:
     return empty
 
 
-def _reference_depth(root: int, references: dict[int, list[int]]) -> int:
+def reference_depth(root: int, references: dict[int, list[int]]) -> int:
     """How deep a walk from `root` gets that visits each rule once, the first reference first."""
     seen, deepest = {root}, 1
     path = [iter(references[root])]

@@ -5,7 +5,7 @@ llama-server uses (bench/NOTES.md): a mask takes 0.1 to 2 ms instead of 13 to 60
 that is ambiguous without end hits a limit and fails its own request, where libllama's stacks double with every
 character until the process is gone; libllama also aborts the process when told a token that does not match. The
 language is the same: the tests compare the masks. (Only where a token ends inside a character does libllama forbid some
-that it allows whole, and allow bytes that begin none.) JSON Schemas can be compiled to the same objects.
+that it allows whole, and allow bytes that begin none.)
 
 `compile` may run on any thread; a `GrammarState` belongs to one request. The calls into llguidance release the GIL.
 """
@@ -21,12 +21,16 @@ import numpy as np
 from llguidance.numpy import fill_next_token_bitmask
 from numpy.typing import NDArray
 
+from . import lark
 from .abc import Vocab
 from .gbnf import GrammarError, to_lark
 
 N_CACHED = 64
 """Compiled grammars that are kept; one takes tens of KiB, and megabytes for the largest."""
 N_BYTES = 256
+SLICES = [r'[^"\\\x00-\x1F\x7F]{1,30}']
+"""Tokens that the strings of JSON allow together, without a look at each: a mask takes 10 us instead of 1.4 ms. More
+slices gain nothing, and each takes 0.15 s to make, with the GIL."""
 
 _LIMITS = llguidance.LLParserLimits(verbose_errors=False, max_grammar_size=100_000)
 """Its own limit of symbols lets one take 6 s to compile."""
@@ -50,12 +54,29 @@ class _Tokens:
 class Grammar:
     """A compiled grammar; hands out states at its beginning. Any thread."""
 
-    def __init__(self, vocab: GrammarVocab, matcher: llguidance.LLMatcher) -> None:
+    def __init__(
+        self, vocab: GrammarVocab, matcher: llguidance.LLMatcher, forbidden: frozenset[int] = frozenset()
+    ) -> None:
         self._vocab = vocab
         self._matcher = matcher
+        self._forbidden = forbidden
 
     def start(self) -> GrammarState:
-        return GrammarState(self._vocab, self._matcher.deep_copy())
+        return GrammarState(self._vocab, self._matcher.deep_copy(), self._forbidden)
+
+    def showing(self, pieces: Sequence[bytes]) -> Grammar:
+        """The same without the control tokens that do not show in an answer, whose bytes of tokens are `pieces`: the
+        text that shows obeys it then."""
+        vocab = self._vocab
+        hidden = frozenset(token for token, piece in vocab.control_pieces.items() if pieces[token] != piece)
+        return Grammar(vocab, self._matcher, hidden - vocab.eog)
+
+    def after(self, text: str) -> Grammar:
+        """The same for what follows `text`. Raises GrammarError if nothing that it allows begins so."""
+        state = self.start()
+        if not state.take(text.encode(), ()):
+            raise GrammarError(f"the beginning of the answer, {text[-64:]!r}, does not obey what the answer has to")
+        return Grammar(self._vocab, state.matcher, self._forbidden)
 
 
 class GrammarVocab:
@@ -68,8 +89,13 @@ class GrammarVocab:
         self.eog = vocab.eog
         self.n_all = len(tokens.tokens)
         self.tokenizer = llguidance.LLTokenizer(
-            llguidance.TokenizerWrapper(tokens), n_vocab=self.n_all, eos_token=eog, slices=[]
+            llguidance.TokenizerWrapper(tokens), n_vocab=self.n_all, eos_token=eog, slices=SLICES
         )
+        pieces = vocab.pieces[:]
+        self.control_pieces = {
+            i: piece for i, piece in enumerate(vocab.special_pieces[:]) if piece != pieces[i] and i not in vocab.eog
+        }
+        """Bytes of the tokens whose text does not show in answers by itself."""
         never = [i for i, piece in enumerate(tokens.tokens[: self.n_tokens]) if piece[:1] in (b"", b"\0")]
         self.never = frozenset(never) - vocab.eog
         """Tokens without a text, or whose text begins with NUL: no grammar allows them, as in llama-server."""
@@ -85,7 +111,8 @@ class GrammarCompiler:
         self._making = threading.Lock()
         self._made: GrammarVocab | None = None
         self.compile = functools.lru_cache(N_CACHED)(self._compile)
-        """Compile a GBNF text. Takes milliseconds, for hostile texts up to a second. Raises GrammarError."""
+        """Compile a GBNF text, or Lark that begins with `%llguidance`, as some builds of llama-server take it. Takes
+        milliseconds, for hostile texts up to a second. Raises GrammarError."""
         self.compile_lark = functools.lru_cache(N_CACHED)(self._compile_lark)
         """Compile a text in llguidance's Lark. Raises GrammarError."""
 
@@ -101,11 +128,13 @@ class GrammarCompiler:
             return self._made
 
     def _compile(self, text: str) -> Grammar:
+        if text.startswith(lark.HEADER):
+            return self._compile_lark(lark.checked(text))
         return self._compile_lark(to_lark(text, self._vocab.n_tokens, self._find_token))
 
-    def _compile_lark(self, lark: str) -> Grammar:
+    def _compile_lark(self, text: str) -> Grammar:
         tokens = self._tokens
-        matcher = llguidance.LLMatcher(tokens.tokenizer, lark, log_level=0, limits=_LIMITS)
+        matcher = llguidance.LLMatcher(tokens.tokenizer, text, log_level=0, limits=_LIMITS)
         grammar = Grammar(tokens, matcher)
         if not matcher.is_error():
             first = grammar.start()
@@ -121,7 +150,12 @@ class GrammarCompiler:
 
 def _reason(matcher: llguidance.LLMatcher) -> str:
     """What llguidance says in its first line, without its marks."""
-    error = matcher.get_error().partition("\n")[0].partition("; try")[0].partition("; consider")[0]
+    return reason(matcher.get_error())
+
+
+def reason(error: str) -> str:
+    """An error of llguidance in a line for clients."""
+    error = error.partition("\n")[0].partition("; try")[0].partition("; consider")[0]
     if not error or "NoExtension" in error:
         return "nothing matches it"
     return f"it is too complex ({error.removeprefix('panic: ')})"
@@ -130,9 +164,11 @@ def _reason(matcher: llguidance.LLMatcher) -> str:
 class GrammarState:
     """How far one text has come in a grammar."""
 
-    def __init__(self, vocab: GrammarVocab, matcher: llguidance.LLMatcher) -> None:
+    def __init__(self, vocab: GrammarVocab, matcher: llguidance.LLMatcher, forbidden: frozenset[int]) -> None:
         self._vocab = vocab
         self.matcher = matcher
+        self._forbidden = forbidden
+        self._forbidden_ids = np.array(sorted(forbidden), np.intp)
         self._bits = np.empty((1, (vocab.n_all + 31) // 32), np.int32)
 
     @property
@@ -144,7 +180,9 @@ class GrammarState:
         """Whether the text may go on with `token`; an end-of-generation token ends only a whole text."""
         if token in self._vocab.eog:
             return self.is_complete
-        return token not in self._vocab.never and self.matcher.validate_tokens([token]) == 1
+        if token in self._vocab.never or token in self._forbidden:
+            return False
+        return self.matcher.validate_tokens([token]) == 1
 
     def mask(self) -> NDArray[np.bool_]:
         """`allows` of every token, bool[n_vocab]."""
@@ -154,6 +192,7 @@ class GrammarState:
         if self.matcher.is_error():
             allowed[:] = False
         allowed[vocab.never_ids] = False
+        allowed[self._forbidden_ids] = False
         allowed[vocab.eog_ids] = self.is_complete
         return allowed
 

@@ -345,7 +345,7 @@ def test_chat_template_file_is_read(tmp_path: Path) -> None:
         ("--spec-type draft-mtp", "--spec-type: there is no speculative decoding yet"),
         ("-md x.gguf", "-md: there is no speculative decoding yet"),
         ("--draft 3", "--draft: the argument has been removed; use --spec-draft-n-max or --spec-ngram-mod-n-max"),
-        ("-j {}", "-j: answers cannot be held to a JSON schema yet; --grammar takes GBNF"),
+        ("-j {", "-j: it is not JSON"),
         ("--models-dir .", "--models-dir: one server serves one model"),
         (
             "model.gguf",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import InvalidRequest
 from ..tools.format import ChatFormat
-from ..tools.lark import Beginning, to_lark
+from ..tools.lark import Beginning, answer_to_lark, to_lark
 from ..tools.parser import Parser, ThoughtsIn
 from ..trigger import Trigger, TriggerKind
 from .chat import ChatPrompt
@@ -79,14 +79,24 @@ class CallGrammar:
     """It holds from the first of them on; from the beginning if there are none."""
 
 
-def call_grammar(reading: Reading, ends: frozenset[str], lenient: frozenset[str] = frozenset()) -> CallGrammar:
+def call_grammar(
+    reading: Reading, ends: frozenset[str], lenient: frozenset[str] = frozenset(), answer: str = ""
+) -> CallGrammar:
     """The grammar of an answer's calls. `ends` are texts of tokens that end answers, `lenient` are tools whose
-    parameters are not seen to."""
+    parameters are not seen to, `answer` is the rule of an answer without calls, if there is one."""
     use = reading.use
     tools = {name: ANY_ARGUMENTS if name in lenient else schema for name, schema in use.tools.items()}
-    triggers = () if use.is_required else tuple(find_triggers(reading.format, list(tools)))
-    beginning = Beginning(not use.is_required, reading.may_think, reading.is_open)
-    return CallGrammar(to_lark(reading.format, tools, beginning, parallel=use.parallel, ends=ends), triggers)
+    is_lazy = not use.is_required and not answer
+    triggers = tuple(find_triggers(reading.format, list(tools))) if is_lazy else ()
+    beginning = Beginning(is_lazy, reading.may_think, reading.is_open)
+    answer = "" if use.is_required else answer
+    lark = to_lark(reading.format, tools, beginning, parallel=use.parallel, ends=ends, answer=answer)
+    return CallGrammar(lark, triggers)
+
+
+def answer_grammar(rule: str, reading: Reading) -> str:
+    """The grammar of an answer that is what `rule` says, after a thought if there is one."""
+    return answer_to_lark(rule, reading.format, Beginning(False, reading.may_think, reading.is_open))
 
 
 def find_triggers(format: ChatFormat, names: Sequence[str]) -> list[Trigger]:

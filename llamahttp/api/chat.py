@@ -12,6 +12,7 @@ from ..errors import InvalidRequest, NotSupported
 from ..template_messages import encodable, message_text
 from ..tools.detect import detect
 from ..tools.format import CONTENT_ONLY, ChatFormat, Thought
+from .answer_format import read_format
 from .tool_use import NO_TOOLS, ToolUse, read_tool_use
 from .turns import turn_offsets
 
@@ -57,7 +58,7 @@ def chat_prompt(
     `finds_turns` renders it twice more, to fill `turns`. Raises InvalidRequest, and NotSupported for what is not there
     yet.
     """
-    check_format(values["response_format"])
+    read_format(values)
     messages = read_messages(body)
     use = read_tool_use(values)
     tools = values["tools"]
@@ -183,12 +184,6 @@ def check_part(part: Any) -> None:
         case {"type": str(kind)} if kind in MEDIA:
             raise NotSupported(f"{MEDIA[kind]} input is not supported by this server")
     raise InvalidRequest("unsupported content[].type: only {type: text, text: string} is known")
-
-
-def check_format(response_format: dict[str, Any]) -> None:
-    kind = response_format.get("type")
-    if kind not in (None, "", "text"):
-        raise InvalidRequest(f'response_format type must be one of "text" or "json_object", but got: {kind}')
 
 
 def read_continuation(values: Mapping[str, Any], messages: list[dict[str, Any]], prefills: bool = True) -> str:

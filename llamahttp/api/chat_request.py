@@ -36,7 +36,8 @@ async def read_chat(state: ServerState, body: Mapping[str, object]) -> ChatReque
     tokens = await tokenize_prompt(engine, chat.text)
     turns = token_positions(chat.turns, chat.text, tokens, engine.vocab)
     prompt = Prompt(tokens, answer_prefix(request, chat), turns)
-    rules = ChatRules(thoughts_of(reading), reading, state.pieces_of(chat.format) if parses else engine.vocab.pieces)
+    pieces = state.pieces_of(chat.format) if parses else engine.vocab.pieces
+    rules = ChatRules(thoughts_of(reading), reading, pieces, chat.prefill)
     return ChatRequest(request, prompt, reading, rules)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
@@ -11,8 +12,11 @@ from ..config import ServerConfig
 from ..constraint import AnswerConstraint, ConstraintSpec
 from ..errors import InvalidRequest
 from ..grammar import Grammar
+from ..structured.answer import JsonAnswer, RegexAnswer
+from ..structured.fault import find_fault
 from ..trigger import Trigger, TriggerKind, Triggers
-from .calls import Reading, call_grammar
+from .answer_format import read_format
+from .calls import Reading, answer_grammar, call_grammar
 from .field import INT32_MAX, out_of_range, wrong_type
 
 if TYPE_CHECKING:
@@ -40,6 +44,8 @@ class ChatRules:
     reading: Reading
     pieces: Sequence[bytes]
     """Bytes of each token, with the control tokens that the format is made of."""
+    prefill: str = ""
+    """The part of the answer's content that the prompt ends with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +63,32 @@ async def read_rules(engine: Engine, values: Mapping[str, Any], chat: ChatRules 
     pieces = vocab.special_pieces if config.special else chat.pieces if chat else vocab.pieces
     if preserved:
         pieces = PreservedPieces(pieces, vocab.special_pieces, preserved)
-    grammar, triggers = await _grammar(engine, values, chat, preserved)
+    grammar, triggers = await _grammar(engine, values, chat, preserved, pieces)
     budget = await _budget(engine, values, chat.thoughts if chat else None, config, is_lazy=triggers is not None)
     spec = ConstraintSpec(vocab.special_pieces, vocab.pieces, grammar, triggers, budget)
     return Rules(None if spec.is_empty else spec.start, pieces)
 
 
 async def _grammar(
-    engine: Engine, values: Mapping[str, Any], chat: ChatRules | None, preserved: frozenset[int]
+    engine: Engine,
+    values: Mapping[str, Any],
+    chat: ChatRules | None,
+    preserved: frozenset[int],
+    pieces: Sequence[bytes],
 ) -> tuple[Grammar | None, Triggers | None]:
-    """The request's own grammar, or that of its calls, and what wakes it, if it is a lazy one."""
-    if chat and chat.reading.use.tools:
-        calls, wanted = await compile_calls(engine, chat.reading)
-        return calls, Triggers(wanted) if wanted else None
+    """The request's own grammar, or that of its format and its calls, and what wakes it, if it is a lazy one."""
+    format = read_format(values)
+    reading = chat.reading if chat else Reading()
+    if format or reading.use.tools:
+        rule, grammar = await compile_format(engine, *format, reading) if format else ("", None)
+        wanted: tuple[Trigger, ...] = ()
+        if reading.use.tools:
+            grammar, wanted = await compile_calls(engine, reading, rule)
+        assert grammar is not None, "there is a format, or there are tools"
+        grammar = grammar.showing(pieces)
+        if format and chat and chat.prefill:
+            grammar = grammar.after(chat.prefill)
+        return grammar, Triggers(wanted) if wanted else None
     triggers = await _triggers(engine, values["grammar_triggers"], preserved)
     is_lazy = values["grammar_lazy"]
     if is_lazy and not triggers:
@@ -78,30 +97,54 @@ async def _grammar(
     return grammar, Triggers(triggers) if is_lazy else None
 
 
+# --- formats
+
+
+async def compile_format(
+    engine: Engine, name: str, format: JsonAnswer | RegexAnswer, reading: Reading
+) -> tuple[str, Grammar]:
+    """The rule of what answers have to be, and the grammar of answers that do not call.
+
+    Raises InvalidRequest, which names the field and what of it cannot be enforced.
+    """
+    try:
+        rule = await asyncio.to_thread(format.rule)
+        try:
+            return rule, await engine.compile_lark(answer_grammar(rule, reading))
+        except InvalidRequest:
+            fault = await asyncio.to_thread(find_fault, format.schema) if isinstance(format, JsonAnswer) else None
+            if fault is None:
+                raise
+            raise fault from None
+    except InvalidRequest as error:
+        reason = str(error).removeprefix("failed to parse grammar: ")
+        raise InvalidRequest(f"Field '{name}': {reason}", param=name) from None
+
+
 # --- calls
 
 
-async def compile_calls(engine: Engine, reading: Reading) -> tuple[Grammar, tuple[Trigger, ...]]:
-    """The grammar of a chat's calls, and what wakes it.
+async def compile_calls(engine: Engine, reading: Reading, answer: str = "") -> tuple[Grammar, tuple[Trigger, ...]]:
+    """The grammar of a chat's calls, and what wakes it; `answer` is the rule of an answer in their place.
 
     Raises InvalidRequest, which names the tool, for parameters that no grammar can see to, of a tool that is strict or
     has to be called. Other tools may then be called with any arguments.
     """
     try:
-        return await _compile_calls(engine, reading)
+        return await _compile_calls(engine, reading, answer=answer)
     except InvalidRequest as error:
         lenient = {name for name in reading.use.tools if not await _is_enforceable(engine, reading, name)}
         if not lenient and reading.use.strict:
             raise InvalidRequest(f"Field 'tools': no grammar of all of them can be made: {error}") from None
-        return await _compile_calls(engine, reading, frozenset(lenient or reading.use.tools))
+        return await _compile_calls(engine, reading, frozenset(lenient or reading.use.tools), answer)
 
 
 async def _compile_calls(
-    engine: Engine, reading: Reading, lenient: frozenset[str] = frozenset()
+    engine: Engine, reading: Reading, lenient: frozenset[str] = frozenset(), answer: str = ""
 ) -> tuple[Grammar, tuple[Trigger, ...]]:
     vocab = engine.vocab
     ends = frozenset(vocab.special_pieces[token].decode("utf-8", "replace") for token in vocab.eog)
-    grammar = call_grammar(reading, ends, lenient)
+    grammar = await asyncio.to_thread(call_grammar, reading, ends, lenient, answer)
     return await engine.compile_lark(grammar.lark), grammar.triggers
 
 

@@ -9,6 +9,7 @@ import math
 from typing import Any, Literal, TypedDict
 
 from ..samplers import SAMPLERS
+from ..structured.pattern import MAX_PATTERN
 from ..task import RANDOM_SEED
 from .field import FLOAT32_MAX, INT32_MAX, Field, Kind, Table
 
@@ -105,10 +106,6 @@ MODEL = Field("model", Kind.STRING, None, "Any name is fine: there is one model.
 PROMPT = Field(
     "prompt", Kind.PROMPT, None, "The text to continue; a list of several is answered in its order.", required=True
 )
-
-
-def _is_structured(response_format: dict[str, Any]) -> bool:
-    return response_format.get("type") in ("json_object", "json_schema")
 
 
 COMPLETION: tuple[Field, ...] = (
@@ -291,7 +288,13 @@ COMPLETION: tuple[Field, ...] = (
     ),
     Field("adaptive_decay", Kind.NUMBER, 0.9, "How long adaptive-p remembers.", low=0.0, high=0.99),
     # --- constraints
-    Field("grammar", Kind.STRING, "", "A GBNF grammar that the answer follows."),
+    Field(
+        "grammar",
+        Kind.STRING,
+        "",
+        "A GBNF grammar that the answer follows, thoughts included; or one in llguidance's Lark, which begins with "
+        "`%llguidance {}`.",
+    ),
     Field("grammar_lazy", Kind.BOOLEAN, False, "The grammar holds only from the first of `grammar_triggers` on."),
     Field(
         "grammar_triggers",
@@ -303,7 +306,19 @@ COMPLETION: tuple[Field, ...] = (
     ),
     Field("preserved_tokens", Kind.STRINGS, (), "Control tokens that the answer's text shows.", high=MAX_TRIGGERS),
     Field(
-        "json_schema", Kind.ANY, None, "A JSON Schema that the answer follows.", later=lambda value: value is not None
+        "json_schema",
+        Kind.ANY,
+        None,
+        "A JSON Schema that the answer is valid for, in chats after the thought. What cannot be enforced is refused.",
+        aliases=("guided_json",),
+    ),
+    Field(
+        "regex",
+        Kind.STRING,
+        "",
+        "A regular expression that the whole answer matches, in chats after the thought.",
+        aliases=("guided_regex",),
+        high=MAX_PATTERN,
     ),
     Field(
         "reasoning_budget_tokens",
@@ -381,7 +396,13 @@ CHAT: tuple[Field, ...] = (
         "allowed_tools, allowed_tools: {mode, tools}}`.",
     ),
     Field("parallel_tool_calls", Kind.BOOLEAN, True, "Whether one answer may call several functions."),
-    Field("response_format", Kind.OBJECT, {}, "`{type: text}`.", later=_is_structured),
+    Field(
+        "response_format",
+        Kind.OBJECT,
+        {},
+        "`{type: text}`, `{type: json_object}`, or `{type: json_schema, json_schema: {schema}}`: what the answer is "
+        "after its thought. The schema is always enforced, as with `strict`; what cannot be is refused.",
+    ),
     Field("add_generation_prompt", Kind.BOOLEAN, None, "End the prompt with the beginning of an answer."),
     Field(
         "continue_final_message",

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import InvalidRequest
 from ..task import SamplingParams
+from .answer_format import settle
 from .field import Bias, Table, out_of_range
 from .parameters import COMPLETION_TABLE
 
@@ -80,6 +81,7 @@ def completion_request(
     """Decode `body`. `n_slots` bounds `n`; `n_predict` is the server's own where a request has no limit; `defaults`
     are the values that the server gives fields which the body leaves out."""
     values = table.decode(body, defaults)
+    settle(table, values, body)
     n_tries = _tries(values, body, n_slots)
     if values["repeat_penalty"] <= 0:
         raise InvalidRequest(

@@ -39,7 +39,7 @@ def read_tool_use(values: Mapping[str, Any]) -> ToolUse:
     mode, names = read_choice(values["tool_choice"], list(tools))
     if not tools or mode == "none":
         return NO_TOOLS
-    if values["grammar"]:
+    if values["grammar"] or values["regex"]:
         raise InvalidRequest("Cannot use custom grammar constraints with tools.")
     return ToolUse(
         {name: tools[name].get("parameters") or ANY_ARGUMENTS for name in names},

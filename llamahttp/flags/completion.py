@@ -14,6 +14,7 @@ FILES = {
     "engine.control_vectors": "gguf",
     "chat_template": "jinja",
     "sampling.grammar": "gbnf",
+    "sampling.json_schema": "json",
 }
 """Endings of the files that flags take, by target."""
 

@@ -202,6 +202,8 @@ def _configure(settings: Sequence[Setting]) -> ServerConfig:
                 tree.put(flag.target, value)
     notes = tuple(str(note) for flag, note in settings if isinstance(flag, Ignored))
     config: ServerConfig = tree.applied_to(ServerConfig(notes=notes))
+    if config.sampling.grammar and config.sampling.json_schema is not None:
+        raise UsageError("--grammar and --json-schema: answers can obey one of them")
     return _unescaped(config) if config.escape else config
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .. import samplers
-from .row import Constant, Flag, Value, refused
+from .row import Constant, Flag, Value
 from .values import (
     FLOAT32_MAX,
     INT_MAX,
     integer,
+    json_schema,
+    json_schema_file,
     logit_bias,
     number,
     real,
@@ -141,7 +143,9 @@ SAMPLING: tuple[Flag, ...] = (
         env="LLAMA_ARG_BACKEND_SAMPLING",
         help="sample on the device that computes the model, where a request's samplers allow it",
     ),
-    refused("-j --json-schema", "answers cannot be held to a JSON schema yet; --grammar takes GBNF", "SCHEMA"),
-    refused("-jf --json-schema-file", "answers cannot be held to a JSON schema yet; --grammar-file takes GBNF", "FILE"),
+    _sampling(
+        "-j --json-schema", "json_schema", json_schema, "JSON Schema that answers are valid for", metavar="SCHEMA"
+    ),
+    _sampling("-jf --json-schema-file", "json_schema", json_schema_file, "file with that schema", metavar="FILE"),
 )
 """Defaults of requests; what is not given is the model's own (`general.sampling.*` in its file), else as said here."""

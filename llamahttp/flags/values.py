@@ -14,7 +14,8 @@ from typing import Any
 from .. import samplers
 from ..builtin_templates import BUILTIN_TEMPLATES
 from ..config import N_SLOTS_MAX, Pooling
-from ..errors import StartupError
+from ..errors import InvalidRequest, StartupError
+from ..structured.schema import enforceable
 
 INT_MAX = 2**31 - 1
 FLOAT32_MAX = 3.4028234663852886e38
@@ -256,6 +257,25 @@ def pooling(value: str) -> Pooling:
         return Pooling(value)
     except ValueError:
         raise ValueError(f"{value!r} is not one of {', '.join(each.value for each in Pooling)}") from None
+
+
+def json_schema(value: str) -> object:
+    """A JSON Schema that can be enforced, as far as that shows before it is compiled."""
+    try:
+        schema = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+    if not isinstance(schema, bool | dict):
+        raise ValueError("it is not a JSON Schema, which is an object")
+    try:
+        enforceable(schema)
+    except InvalidRequest as error:
+        raise ValueError(str(error)) from None
+    return schema
+
+
+def json_schema_file(value: str) -> object:
+    return json_schema(text_file(value))
 
 
 def text_file(value: str) -> str:

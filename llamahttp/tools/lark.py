@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidRequest
+from ..structured.answer import HEAD, JsonAnswer
 from . import schema as schemas
 from .format import ChatFormat, Island
 from .notation import QUOTE
@@ -39,7 +40,6 @@ from .pattern import (
     walk,
 )
 
-HEAD = '%llguidance {"no_forcing": true}'
 SPACE = "SPACE: /[ \\t\\r\\n]{1,32}/"
 ANYTHING = "/(?s:.*)/"
 BREAK = re.compile(r"[ \t]*\n\s*")
@@ -47,10 +47,6 @@ ANY_OBJECT: schemas.Schema = {"type": "object"}
 EMPTY = '""'
 MAX_RULES = 50_000
 """Of a grammar: schemas that refer to each other can make any number of them."""
-
-
-class Unenforceable(InvalidRequest):
-    """A schema asks for something that no grammar can see to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +67,17 @@ def to_lark(
     *,
     parallel: bool = True,
     ends: frozenset[str] = frozenset(),
+    answer: str = "",
 ) -> str:
     """The grammar of one call of one of `tools`, or of several. `ends` are texts of tokens that end an answer, which
-    no grammar holds. Raises Unenforceable."""
-    return _Writer(format, tools, parallel=parallel and format.max_calls != 1, ends=ends).write(beginning)
+    no grammar holds; `answer` is a rule of what may come in place of calls. Raises InvalidRequest."""
+    parallel = parallel and format.max_calls != 1
+    return _Writer(format, tools, parallel=parallel, ends=ends).write(beginning, answer)
+
+
+def answer_to_lark(rule: str, format: ChatFormat, beginning: Beginning) -> str:
+    """The grammar of an answer without calls, whose content is what `rule` says."""
+    return _Writer(format, {}, parallel=False, ends=frozenset()).write_answer(beginning, rule)
 
 
 @dataclass(slots=True)
@@ -102,10 +105,16 @@ class _Writer:
         self._ends = sorted(ends, key=len, reverse=True)
         self._rules: list[str] = []
 
-    def write(self, beginning: Beginning) -> str:
+    def write(self, beginning: Beginning, answer: str) -> str:
         calls = self._calls(is_first_cut=bool(self._format.primer))
         before = "" if beginning.is_lazy else self._before(beginning)
-        return "\n".join([HEAD, f"start: {before} {calls} SPACE?", *self._rules, SPACE])
+        other = f" | {self._rule(answer)}" if answer else ""
+        return "\n".join([HEAD, f"start: {before} ({calls} SPACE?{other})", *self._rules, SPACE])
+
+    def write_answer(self, beginning: Beginning, answer: str) -> str:
+        thinks = self._format.thought is not None and (beginning.may_think or beginning.is_open)
+        before = self._before(beginning) if thinks else ""
+        return "\n".join([HEAD, f"start: {before} {self._rule(answer)}", *self._rules, SPACE])
 
     def _rule(self, body: str, attribute: str = "") -> str:
         if len(self._rules) >= MAX_RULES:
@@ -223,8 +232,7 @@ class _Writer:
         return self._rule(f"/({node.grammar})/" if node.grammar else f"/{node.chars}{{1,64}}/")
 
     def _json(self, schema: schemas.Schema) -> str:
-        text = json.dumps(ANY_OBJECT if schema in (None, {}) else schema, ensure_ascii=False)
-        return self._rule(f"%json {text}")
+        return self._rule(JsonAnswer(ANY_OBJECT if schema in (None, {}) else schema).rule())
 
     # --- calls that are JSON
 
@@ -300,7 +308,7 @@ class _Writer:
             schema = {**schema, "type": sorted(kinds - {"string"})}
         if not isinstance(schema, Mapping):
             schema = {"type": ["object", "array", "number", "boolean", "null"]}
-        return self._rule(f"%json {json.dumps(schema, ensure_ascii=False)}")
+        return self._rule(JsonAnswer(schema).rule())
 
     def _raw(self, tool: _Tool, after: str) -> str:
         """A string as it stands, up to its end."""
@@ -429,4 +437,4 @@ def _searched(pattern: str) -> str:
     return re.sub(r"(?<!\\)/", r"\/", whole)
 
 
-__all__ = ["Beginning", "Prose", "Unenforceable", "to_lark"]
+__all__ = ["Beginning", "Prose", "answer_to_lark", "to_lark"]

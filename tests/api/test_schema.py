@@ -4,9 +4,9 @@ from dataclasses import fields
 
 import pytest
 
-from llamahttp.api.parameters import CHAT_TABLE, COMPLETION_TABLE, TEXT_TABLE
+from llamahttp.api.parameters import CHAT_TABLE, COMPLETION_TABLE, NATIVE_TABLE, TEXT_TABLE
 from llamahttp.api.schema import CompletionRequest, Probabilities, completion_request
-from llamahttp.errors import InvalidRequest, NotSupported
+from llamahttp.errors import InvalidRequest
 from llamahttp.task import RANDOM_SEED, SamplingParams
 
 CHAT: dict[str, object] = {"messages": []}
@@ -84,14 +84,25 @@ def test_n_is_at_most_the_number_of_slots(name: str, value: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "message"),
     [
-        {"json_schema": {}},
+        ({"json_schema": {}, "grammar": "x"}, "Cannot use both json_schema and grammar"),
+        ({"guided_regex": "a", "json_schema": True}, "Cannot use both json_schema and regex"),
     ],
 )
-def test_features_to_come_are_refused_by_name(body: dict[str, object]) -> None:
-    with pytest.raises(NotSupported, match=f"'{next(iter(body))}'"):
+def test_answers_have_one_constraint(body: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
         decode(body)
+
+
+def test_a_request_s_constraint_replaces_the_default_one() -> None:
+    defaults = {"json_schema": {"type": "null"}}
+    bodies: list[dict[str, object]] = [{}, {"grammar": ""}, {"grammar": "x"}, {"regex": "a"}, {"json_schema": True}]
+    requests = [
+        completion_request(NATIVE_TABLE, {"prompt": "", **body}, n_slots=1, defaults=defaults) for body in bodies
+    ]
+    assert [request.values["json_schema"] for request in requests] == [{"type": "null"}] * 2 + [None, None, True]
+
 
 
 @pytest.mark.parametrize(

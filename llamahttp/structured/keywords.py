@@ -1,0 +1,149 @@
+"""Keywords: those of JSON Schema that a grammar can see to, and what their values have to be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+TYPES = ("null", "boolean", "object", "array", "number", "integer", "string")
+IN_PLACE = ("allOf", "anyOf", "oneOf")
+"""Lists of schemas for the same value."""
+MAX_NUMBER = 10**18
+MAX_FACTOR = 10_000
+"""Of `multipleOf`, without its decimal point: an automaton counts up to it."""
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == int(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+
+
+def _is_limit(value: Any) -> bool:
+    return isinstance(value, bool) or _is_number(value)
+
+
+def _is_factor(value: Any) -> bool:
+    return _is_number(value) and value > 0 and scaled(value) <= MAX_FACTOR
+
+
+def scaled(factor: float) -> int:
+    """A factor without its decimal point."""
+    whole, _, decimals = f"{factor:.12f}".rstrip("0").partition(".")
+    return int(whole + decimals)
+
+
+def _is_schema(value: Any) -> bool:
+    return isinstance(value, bool | dict)
+
+
+def _is_items(value: Any) -> bool:
+    return _is_schema(value) or _is_schemas(value)
+
+
+def _is_schemas(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_schema, value))
+
+
+def _is_alternatives(value: Any) -> bool:
+    return bool(value) and _is_schemas(value)
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_schema, value.values()))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_type(value: Any) -> bool:
+    kinds = value if isinstance(value, list) else [value]
+    return bool(kinds) and all(isinstance(kind, str) and kind in TYPES for kind in kinds)
+
+
+def _is_list(value: Any) -> bool:
+    return bool(value) and isinstance(value, list)
+
+
+COUNT = (_is_count, "a whole number that is not negative")
+NUMBER = (_is_number, f"a number of at most {MAX_NUMBER:.0e}")
+LIMIT = (_is_limit, f"a number of at most {MAX_NUMBER:.0e}")
+TEXT = (_is_text, "a string")
+
+KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "type": (_is_type, f"one of {', '.join(TYPES)}, or a list of these"),
+    "enum": (_is_list, "a list of values"),
+    "const": (lambda value: True, ""),
+    "$ref": TEXT,
+    "allOf": (_is_alternatives, "a list of schemas"),
+    "anyOf": (_is_alternatives, "a list of schemas"),
+    "oneOf": (_is_alternatives, "a list of schemas"),
+    "properties": (_is_map, "an object of schemas"),
+    "patternProperties": (_is_map, "an object of schemas"),
+    "additionalProperties": (_is_schema, "a schema"),
+    "required": (_is_names, "a list of strings"),
+    "minProperties": COUNT,
+    "maxProperties": COUNT,
+    "prefixItems": (_is_schemas, "a list of schemas"),
+    "items": (_is_items, "a schema, or a list of schemas"),
+    "additionalItems": (_is_schema, "a schema"),
+    "minItems": COUNT,
+    "maxItems": COUNT,
+    "minLength": COUNT,
+    "maxLength": COUNT,
+    "pattern": TEXT,
+    "format": TEXT,
+    "minimum": NUMBER,
+    "maximum": NUMBER,
+    "exclusiveMinimum": LIMIT,
+    "exclusiveMaximum": LIMIT,
+    "multipleOf": (_is_factor, f"a positive number of few digits, at most {MAX_FACTOR} without its decimal point"),
+}
+"""Each with what its value has to be."""
+
+IMPLIED = {
+    **dict.fromkeys(
+        ("properties", "patternProperties", "additionalProperties", "required", "minProperties", "maxProperties"),
+        ("object",),
+    ),
+    **dict.fromkeys(("prefixItems", "items", "additionalItems", "minItems", "maxItems"), ("array",)),
+    **dict.fromkeys(("minLength", "maxLength", "pattern"), ("string",)),
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), ("number",)),
+}
+"""Types that a schema without a `type` is for."""
+
+ANNOTATIONS = frozenset(
+    [
+        *("title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"),
+        *("$schema", "$id", "id", "$defs", "definitions", "nullable", "discriminator", "externalDocs", "xml"),
+    ]
+)
+"""They say nothing about values, or name schemas for others to refer to. As does all that begins with `x-`."""
+
+TRIVIAL: dict[str, Any] = {"uniqueItems": False, "nullable": False}
+"""Keywords that cannot be enforced, with the value that asks for nothing."""
+
+TEXT_FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
+NUMBER_FORMATS: dict[str, tuple[int, int] | None] = {
+    "int32": (-(2**31), 2**31 - 1),
+    "uint32": (0, 2**32 - 1),
+    "int8": (-(2**7), 2**7 - 1),
+    "uint8": (0, 2**8 - 1),
+    "int16": (-(2**15), 2**15 - 1),
+    "uint16": (0, 2**16 - 1),
+    "int64": (-MAX_NUMBER, MAX_NUMBER),
+    "uint64": (0, MAX_NUMBER),
+    "float": None,
+    "double": None,
+}
+"""Each with the least and the largest number; OpenAPI's, and what others added."""
+
+NO_LEAP = {"time": "^.{6}[0-5]", "date-time": "^.{17}[0-5]"}
+"""Times without second 60, which validators that know no leap seconds refuse."""
