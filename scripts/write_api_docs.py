@@ -14,7 +14,7 @@ from llamahttp.api.field import Field, Table
 from llamahttp.api.json_schema import describe, of_field
 from llamahttp.api.openapi import document, refusals
 from llamahttp.api.parameters import COMPLETION_TABLE
-from llamahttp.api.route import Route, disabled
+from llamahttp.api.route import LLAMA_REFUSALS, Route, disabled
 from llamahttp.api.routes import ROUTES
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -24,8 +24,8 @@ API_HEAD = f"""{MADE}# HTTP API
 
 llama-server's API: the same paths, names and limits. `GET /openapi.json` has all of this for programs. Null is the same
 as absent, of several names the first listed counts, integers are cut from fractions, and members that are not listed
-are ignored. Every refusal is `{{"error": {{"code", "message", "type"}}}}`; its message names the field, its value and
-the limit.
+are ignored. Every refusal is `{{"error": {{"code", "message", "type"}}}}`, where a route does not say otherwise; its
+message names the field, its value and the limit.
 """
 SHARED_HEAD = """
 ## Parameters of every route that generates text
@@ -66,6 +66,8 @@ def section(route: Route) -> str:
     if route.answers:
         text += f"\nAnswers {names(route.answers)}"
         text += f"; with `stream` events of {names(route.events)}.\n" if route.events else ".\n"
+    if route.refusals is not LLAMA_REFUSALS:
+        text += f"\nRefusals are {names((route.refusals.shape,))}.\n"
     return text
 
 

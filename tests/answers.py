@@ -28,9 +28,10 @@ class Document:
 
     def check_event(self, path: str, event: object) -> None:
         """The data of an event of a streamed answer, or of an error in its place."""
-        content = self.document["paths"][path]["post"]["responses"]["200"]["content"]
-        error = {"$ref": "#/components/schemas/Error"}
-        self._validate({"anyOf": [content["text/event-stream"]["x-event-data"], error]}, event)
+        responses = self.document["paths"][path]["post"]["responses"]
+        error = responses["400"]["content"]["application/json"]["schema"]
+        events = responses["200"]["content"]["text/event-stream"]["x-event-data"]
+        self._validate({"anyOf": [events, error]}, event)
 
     def _validate(self, schema: dict[str, Any], value: object) -> None:
         validator = Draft202012Validator(absolute(schema), registry=self._registry)
