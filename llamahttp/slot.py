@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .abc import Constraint, Sampler
-from .cache.sequence import NO_TOKENS, NOWHERE, Sequence
+from .cache.sequence import NO_TOKENS, Sequence
 from .cache.snapshot import Namespace
 from .queue import ResultStream
 from .task import CacheUse, CompletionTask, SlotSnapshot, SlotState, StopReason, Timings
@@ -52,7 +52,6 @@ class Slot:
         self.constraint: Constraint | None = None
         """What the sampler obeys."""
         self.sequence: Sequence | None = None
-        self.namespace = NOWHERE
         self.last_token = -1
         self.n_plain = 0
         """Tokens that are computed without the task's adapters, before those become active; 0 if they always are."""
@@ -106,6 +105,12 @@ class Slot:
         return self.task.adapters if self.n_past >= self.n_plain else ()
 
     @property
+    def namespace(self) -> Namespace:
+        """With which others it may share the beginning of its tokens."""
+        adapters = () if self.n_plain else self.task.adapters
+        return Namespace(self.task.salt, adapters, is_moved=self.task.n_cache_reuse > 0)
+
+    @property
     def n_shared(self) -> int:
         """Tokens that others may go on from: neither those behind the activation of an adapter, nor any after a shift
         of the context, since when memory has seen more than the tokens tell."""
@@ -131,7 +136,6 @@ class Slot:
         task = stream.task
         self.stream, self.sampler, self.constraint = stream, sampler, constraint
         self.n_plain = task.adapters_from
-        self.namespace = Namespace(task.salt, self.adapters, is_moved=task.n_cache_reuse > 0)
         self.n_tokens = self.n_prompt = len(task.prompt)
         self.tokens = np.empty(self.n_ctx, np.int32)
         self.tokens[: self.n_prompt] = task.prompt
