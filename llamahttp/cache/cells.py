@@ -36,9 +36,6 @@ class CellLedger:
     def n_free(self) -> int:
         return self.n_cells - self.n_used
 
-    def length(self, id_seq: int) -> int:
-        return self._last[id_seq].stop if id_seq in self._last else 0
-
     def grow(self, id_seq: int, n: int) -> None:
         """`n` tokens were computed at the end of a sequence."""
         span = self._last.get(id_seq)

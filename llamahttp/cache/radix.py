@@ -67,16 +67,8 @@ class RadixIndex(Generic[HolderT]):
         """Holders."""
         return len(self._nodes)
 
-    def __contains__(self, holder: object) -> bool:
-        return holder in self._nodes
-
     def __iter__(self) -> Iterator[HolderT]:
         return iter(self._nodes)
-
-    @property
-    def n_nodes(self) -> int:
-        """Nodes besides the root: at most twice the holders. Walks them all."""
-        return sum(1 for _ in self._walk(self._root)) - 1
 
     def insert(self, holder: HolderT, tokens: NDArray[np.int32]) -> None:
         """`holder` now stands for exactly these tokens, whatever it stood for; they are copied."""
@@ -120,10 +112,6 @@ class RadixIndex(Generic[HolderT]):
             if n < node.stop:
                 break
         return n
-
-    def tokens(self, holder: HolderT) -> NDArray[np.int32]:
-        """A copy of what a holder stands for, int32[n]. Raises KeyError."""
-        return np.concatenate([node.tokens for node in self._path(holder)])
 
     def _path(self, holder: HolderT) -> list[_Node[HolderT]]:
         """The nodes from the root to the one that a holder ends with."""
