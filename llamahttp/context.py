@@ -201,6 +201,7 @@ class ServerContext:
     def _embed(self, *, is_alone: bool) -> None:
         """A batch of embeddings after each step of those who generate, so that neither waits for long."""
         if self._embedding is not None and self._embedding.is_busy:
+            self._deliver()  # what waited: a batch may take longer than many steps
             self._deliveries += self._embedding.step(is_alone=is_alone)
             self._deliver()
 
