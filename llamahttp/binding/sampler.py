@@ -6,9 +6,10 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -377,8 +378,13 @@ class LlamaSamplerFactory:
             return
         if self._vocab.eos < 0:
             raise InvalidRequest("the sampler infill needs an end-of-sequence token, which this model has not")
-        if max(map(len, self._vocab.pieces)) > MAX_INFILL_PIECE:
+        if self._longest_piece > MAX_INFILL_PIECE:
             raise InvalidRequest(f"the sampler infill takes tokens of {MAX_INFILL_PIECE} bytes at most")
+
+    @cached_property
+    def _longest_piece(self) -> int:
+        """Bytes. To ask libllama for all of 128k takes tens of milliseconds."""
+        return max(map(len, self._vocab.pieces))
 
     def _draws_are_known(self) -> bool:
         """Whether `Draws` gives libllama's random numbers, which depend on the C++ library that it was built with."""
@@ -465,7 +471,10 @@ class LlamaSamplerFactory:
                 return choose(desk, samplers[first:last], logits[first:last])
 
         others = [self._pool.submit(choose_part, *part) for part in pairwise(ends[1:])]
-        tokens = choose(self._own, samplers[: ends[1]], logits[: ends[1]])
+        try:
+            tokens = choose(self._own, samplers[: ends[1]], logits[: ends[1]])
+        finally:
+            wait(others)  # also when one fails: the samplers are closed then, and the logits overwritten
         for other in others:
             tokens += other.result()
         return tokens
