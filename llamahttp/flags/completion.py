@@ -21,7 +21,6 @@ FILES = {
 PATHS = ("FNAME", "PATH", "FILE", "DIR", "JINJA_TEMPLATE_FILE")
 """Metavars of files and directories."""
 
-
 ZSH_SPECIAL = str.maketrans({"[": "(", "]": ")", **dict.fromkeys("\\':")})
 """What would end a description, and what stands for it."""
 
@@ -83,9 +82,7 @@ def _zsh() -> str:
     lines = ["#compdef llamahttp", "_arguments -s \\"]
     for flag in _offered():
         for name in flag.all_names:
-            text = (
-                described(flag).replace("\\", "").replace("'", "").replace("[", "(").replace("]", ")").replace(":", "")
-            )
+            text = described(flag).translate(ZSH_SPECIAL)
             lines.append(f"    '*{name}[{text}]{_zsh_value(flag)}' \\")
     return "\n".join([*lines, ""])
 
