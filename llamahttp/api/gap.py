@@ -29,8 +29,8 @@ async def read_gap(state: ServerState, before: object, after: object, values: Ma
     """
     engine = state.require_engine()
     gap = Gap(
-        await _plain(engine, before[-HUGE_TEXT:] if isinstance(before, str) else before),
-        await _plain(engine, after[:HUGE_TEXT] if isinstance(after, str) else after),
+        await _plain(engine, before[-HUGE_TEXT:] if isinstance(before, str) else before, "input_prefix"),
+        await _plain(engine, after[:HUGE_TEXT] if isinstance(after, str) else after, "input_suffix"),
         await engine.tokenize(values.get("prompt", "")[:HUGE_TEXT], add_special=False),
         await _files(engine, values.get("input_extra", ())),
     )
@@ -52,7 +52,7 @@ async def _files(engine: Engine, files: Sequence[Mapping[str, str]]) -> tuple[tu
     return tuple(reversed(found))
 
 
-async def _plain(engine: Engine, value: object) -> Ids:
+async def _plain(engine: Engine, value: object, name: str = "input_extra") -> Ids:
     if isinstance(value, list):
         check_can_fit(engine, value)
-    return await tokenize_mixed(engine, value, add_special=False, parse_special=False)
+    return await tokenize_mixed(engine, value, add_special=False, parse_special=False, name=name)

@@ -181,9 +181,8 @@ async def tokenize(http: web.Request) -> web.Response:
     content = values["content"]
     if not isinstance(content, str | list):
         raise wrong_type("content", "string or array", content)
-    ids = await tokenize_mixed(
-        engine, content, add_special=values["add_special"], parse_special=values["parse_special"]
-    )
+    specials = {name: values[name] for name in ("add_special", "parse_special")}
+    ids = await tokenize_mixed(engine, content, **specials, name="content")
     tokens = ids.tolist()
     if not values["with_pieces"]:
         return json_response({"tokens": tokens})

@@ -105,7 +105,7 @@ async def test_the_prompt_of_a_request(client: Client) -> None:
         ({"input_extra": 5}, "Field 'input_extra': Expected `array`, got `int`"),
         ({"input_extra": [{}]}, "Field 'input_extra[0]': Object missing required field `text`"),
         ({"input_extra": [{"text": 5}]}, "Field 'input_extra[0].text': Expected `str`, got `int`"),
-        ({"input_prefix": {}}, '"prompt" elements must be'),
+        ({"input_prefix": {}}, '"input_prefix" elements must be'),
     ],
 )
 async def test_bad_requests(client: Client, body: dict[str, Any], message: str) -> None:

@@ -395,7 +395,7 @@ async def test_tokenize_with_pieces_shows_bytes_that_are_no_text(client: Client)
     ("path", "body", "message"),
     [
         ("/tokenize", {"content": 5}, "Field 'content': type must be string or array, but is number"),
-        ("/tokenize", {"content": [None]}, '"prompt" elements must be'),
+        ("/tokenize", {"content": [None]}, '"content" elements must be'),
         ("/tokenize", {"content": [9999], "with_pieces": True}, "Field 'content': Value must be between 0 <= value"),
         ("/tokenize", {"content": "a", "add_special": "x"}, "Field 'add_special': type must be boolean"),
         ("/detokenize", {"tokens": "x"}, "Field 'tokens': type must be array, but is string"),
