@@ -9,6 +9,7 @@ from typing import Any
 import anthropic
 import pytest
 from process import REAL, Server
+from pydantic import BaseModel
 
 CAPITAL: Any = [{"role": "user", "content": "What is the capital of France?"}]
 PARIS: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
@@ -175,6 +176,18 @@ def test_the_packages_own_loop_of_tools(client: anthropic.Anthropic) -> None:
     runner = client.beta.messages.tool_runner(tools=[get_weather], max_iterations=4, **options(PARIS))
     assert "21" in said(runner.until_done())
     assert asked == ["Paris"]
+
+
+class Person(BaseModel):
+    name: str
+    age: int
+
+
+@pytest.mark.parametrize("thinking", [OFF, ON])
+def test_an_answer_of_a_given_form(client: anthropic.Anthropic, thinking: Any) -> None:
+    messages = [{"role": "user", "content": "Write JSON with name and age of Nora, who is 31."}]
+    message = client.messages.parse(**options(messages, thinking=thinking, output_format=Person))
+    assert message.parsed_output == Person(name="Nora", age=31)
 
 
 def test_stop_sequences(client: anthropic.Anthropic) -> None:

@@ -243,6 +243,9 @@ def test_blocks_of_anthropics_own_tools_are_left_out() -> None:
     ]
 
 
+DEEP: dict[str, Any] = {}
+for _ in range(70):
+    DEEP = {"not": DEEP}
 PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AA=="}}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
 
@@ -673,6 +676,11 @@ async def test_an_error_in_mid_stream_is_an_event(start: Start) -> None:
             {"tools": [LOOK], "tool_choice": {"type": "tool", "name": "see"}},
             "Field 'tool_choice': there is no tool 'see'; there are look",
         ),
+        (
+            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "zebra"}}}},
+            "Field 'output_config.format': JSON schema: at '/type': has to be",
+        ),
+        ({"tools": [LOOK | {"input_schema": DEEP}]}, "'tools[0].input_schema' is nested more than 64 levels deep"),
         ({"messages": [USER, used()]}, "Cannot continue an assistant message that contains tool calls."),
     ],
 )

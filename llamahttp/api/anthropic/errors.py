@@ -13,6 +13,8 @@ TYPES = {
     503: "overloaded_error",
 }
 """What Anthropic's clients know an error by, by HTTP status; the rest goes by its class of status."""
+NAMES = {"'response_format'": "'output_config.format'", ".function.parameters'": ".input_schema'"}
+"""What the fields of the chat that a request becomes are called there, and by the client."""
 
 
 class ThreadsUnsupported(InvalidRequest):
@@ -32,8 +34,11 @@ def anthropic_error_body(error: LlamaHTTPError, id_request: str) -> dict[str, ob
 
 
 def message(error: LlamaHTTPError) -> str:
-    """Agents know by Anthropic's own words that a conversation has become too long, and make it shorter."""
+    """The message, in the client's words: by these agents know that a conversation has to be made shorter."""
     match error:
         case ContextExceeded(n_prompt=n_prompt, n_ctx=n_ctx):
             return f"prompt is too long: {n_prompt} tokens > {n_ctx} maximum"
-    return str(error)
+    text = str(error)
+    for name, theirs in NAMES.items():
+        text = text.replace(name, theirs)
+    return text
