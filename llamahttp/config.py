@@ -8,8 +8,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-DEMO_MODEL = Path(__file__).parent / "assets" / "demo.gguf"
+ASSETS = Path(__file__).parent / "assets"
+DEMO_MODEL = ASSETS / "demo.gguf"
 """The model served when none is named."""
+WEB_UI = ASSETS / "webui"
+"""Where `make setup` puts the web UI."""
 
 
 N_SLOTS_MAX = 256
@@ -254,6 +257,8 @@ class HttpConfig:
     """Directory whose files are served in place of the built-in page."""
     ui: bool = True
     """Serve the page, or the files that take its place."""
+    web_ui: Path = WEB_UI
+    """Directory of the built web UI; where there is none, the plain page is served."""
     allowed_hosts: frozenset[str] = frozenset()
     """Names that a request may call the server by, beside local ones, where no API key protects it; `*` is any."""
     api_prefix: str = ""

@@ -1,6 +1,7 @@
-"""Files: what the server shows in a browser: its own page, or a directory of its owner's.
+"""Files: what the server shows in a browser: the web UI, the plain page where that is not built, or a directory of
+the server's owner.
 
-The page stands under a policy that lets nothing in from elsewhere. Of the directory all is served as it is.
+Both pages stand under a policy that lets nothing in from elsewhere. Of the directory all is served as it is.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ..config import HttpConfig
+from ..config import ASSETS, HttpConfig
 
-ASSETS = Path(__file__).parent.parent / "assets"
-PAGE = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
-"""The page's files, by path."""
+PLAIN = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
+"""The plain page's files, by path."""
 INDEX = "index.html"
+HASHED = "assets"
+"""Folder of the web UI whose files have a hash of their content in their name."""
+COMPRESSED = (".br", ".gz")
+"""Beside a file, for the browsers that take it so."""
 WORKER = "/sw.js"
 """Where llama-server's page has its service worker. A browser that knows it goes on showing that page, from its own
 store, until the script is replaced: ours takes itself away."""
@@ -24,11 +28,22 @@ HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
 """The browser asks again each time, and gets 304 while the file is the same."""
 PAGE_HEADERS = HEADERS | {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
 }
+HASHED_HEADERS = PAGE_HEADERS | {"Cache-Control": "public, max-age=31536000, immutable"}
+"""Another content would have another name, so the browser need not ask again."""
+
+
+def page(config: HttpConfig) -> dict[str, Path]:
+    """The files of the page that is served, by path."""
+    root = config.web_ui
+    if not (root / INDEX).is_file():
+        return {path: ASSETS / name for path, name in PLAIN.items()}
+    files = (path for path in root.rglob("[!.]*") if path.is_file() and path.suffix not in COMPRESSED)
+    return {"/": root / INDEX} | {f"/{path.relative_to(root).as_posix()}": path for path in files}
 
 
 def shown(config: HttpConfig) -> frozenset[str]:
@@ -36,7 +51,7 @@ def shown(config: HttpConfig) -> frozenset[str]:
     Of a directory, as in llama-server, only its index."""
     if not config.ui:
         return frozenset({WORKER})
-    return frozenset({"/", "/" + INDEX, WORKER} if config.static_path else {*PAGE, WORKER})
+    return frozenset({"/", "/" + INDEX, WORKER} if config.static_path else {*page(config), WORKER})
 
 
 def add_files(router: web.UrlDispatcher, config: HttpConfig) -> None:
@@ -50,8 +65,8 @@ def add_files(router: web.UrlDispatcher, config: HttpConfig) -> None:
         return
     router.add_get(prefix + WORKER, _file(ASSETS / "sw.js", HEADERS))
     if config.ui:
-        for path, name in PAGE.items():
-            router.add_get(prefix + path, _file(ASSETS / name, PAGE_HEADERS))
+        for path, file in page(config).items():
+            router.add_get(prefix + path, _file(file, HASHED_HEADERS if file.parent.name == HASHED else PAGE_HEADERS))
 
 
 def _file(path: Path, headers: dict[str, str]) -> Handler:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from llamahttp.api.files import ASSETS, PAGE, find
-from llamahttp.config import HttpConfig
+from llamahttp.api.files import PLAIN, find
+from llamahttp.config import ASSETS, HttpConfig
 
 from .conftest import Start
 
@@ -25,18 +25,26 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-# --- the page
+# --- the plain page
+
+NO_WEB_UI = HttpConfig(web_ui=Path("none"))
 
 
-@pytest.mark.parametrize("path", PAGE)
+@pytest.mark.parametrize("path", PLAIN)
 async def test_the_page_needs_no_key_and_takes_nothing_from_elsewhere(start: Start, path: str) -> None:
-    client = await start(api_keys=KEYS)
+    client = await start(api_keys=KEYS, http=NO_WEB_UI)
     async with client.get(path) as response:
         assert response.status == 200
         policy = response.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert response.headers["X-Content-Type-Options"] == "nosniff"
-        assert await response.read() == (ASSETS / PAGE[path]).read_bytes()
+        assert await response.read() == (ASSETS / PLAIN[path]).read_bytes()
+
+
+async def test_the_plain_page_says_what_is_missing(start: Start) -> None:
+    client = await start(http=NO_WEB_UI)
+    async with client.get("/") as response:
+        assert "make setup" in await response.text()
 
 
 async def test_other_files_are_not_served(start: Start) -> None:
@@ -48,7 +56,7 @@ async def test_other_files_are_not_served(start: Start) -> None:
 
 async def test_the_page_can_be_switched_off(start: Start) -> None:
     client = await start(http=HttpConfig(ui=False))
-    for path in PAGE:
+    for path in PLAIN:
         async with client.get(path) as response:
             assert response.status == 404
     async with client.get("/props") as response:
@@ -61,6 +69,50 @@ async def test_the_service_worker_of_another_page_is_replaced(start: Start, ui: 
     async with client.get("/sw.js") as response:
         assert "javascript" in response.content_type
         assert "unregister()" in await response.text()
+
+
+# --- the web UI
+
+
+@pytest.fixture
+def web_ui(tmp_path: Path) -> Path:
+    root = tmp_path / "webui"
+    (root / "assets").mkdir(parents=True)
+    for name in ("index.html", "theme.js", "assets/index-1a2b.js"):
+        (root / name).write_text(name)
+        (root / f"{name}.br").write_text(f"br of {name}")
+    (root / ".key").write_text("secret")
+    (root / "assets" / "font-1a2b.woff2").write_bytes(b"font")
+    return root
+
+
+@pytest.mark.parametrize("prefix", ["", "/llama"])
+async def test_the_web_ui_takes_the_plain_page_s_place(start: Start, web_ui: Path, prefix: str) -> None:
+    client = await start(api_keys=KEYS, http=HttpConfig(web_ui=web_ui, api_prefix=prefix))
+    for path, content, caching in (
+        ("/", "index.html", "no-cache"),
+        ("/theme.js", "theme.js", "no-cache"),
+        ("/assets/index-1a2b.js", "assets/index-1a2b.js", "immutable"),
+        ("/assets/font-1a2b.woff2", "font", "immutable"),
+    ):
+        async with client.get(prefix + path, headers={"Accept-Encoding": "identity"}) as response:
+            assert (response.status, await response.text()) == (200, content)
+            assert caching in response.headers["Cache-Control"]
+            policy = response.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy and "unsafe" not in policy
+    for path in ("/page.js", "/.key", "/index.html.br", "/assets/", "/assets/../.key", "/assets/none.js"):
+        async with client.get(URL(prefix + path, encoded=True), headers={"X-Api-Key": "key"}) as response:
+            assert response.status == 404, path
+
+
+async def test_the_web_ui_is_sent_compressed_to_browsers_that_take_it_so(start: Start, web_ui: Path) -> None:
+    client = await start(http=HttpConfig(web_ui=web_ui))
+    async with client.request(
+        "GET", "/assets/index-1a2b.js", headers={"Accept-Encoding": "gzip, br"}, auto_decompress=False
+    ) as response:
+        assert response.headers["Content-Encoding"] == "br"
+        assert "javascript" in response.content_type
+        assert await response.read() == b"br of assets/index-1a2b.js"
 
 
 # --- a directory
@@ -139,7 +191,7 @@ async def test_a_key_protects_all_of_a_directory_but_its_index_as_with_llama_ser
 
 async def test_everything_is_behind_the_prefix(start: Start) -> None:
     client = await start(api_keys=KEYS, http=HttpConfig(api_prefix="/llama"))
-    for path, status in (("/llama/health", 200), ("/llama/", 200), ("/llama/page.js", 200), ("/llama/v1/models", 401)):
+    for path, status in (("/llama/health", 200), ("/llama/", 200), ("/llama/v1/models", 401)):
         async with client.get(path) as response:
             assert response.status == status, path
     for path in ("/health", "/v1/models", "/", "/llama/llama/health"):

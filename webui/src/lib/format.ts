@@ -1,0 +1,37 @@
+/** Numbers and times for readers. */
+
+export function duration(ms: number): string {
+  if (ms < 950) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}
+
+export function speed(tokensPerSecond: number): string {
+  return tokensPerSecond >= 100 ? tokensPerSecond.toFixed(0) : tokensPerSecond.toFixed(1);
+}
+
+export function percent(part: number, whole: number): string {
+  return whole > 0 ? `${Math.round((100 * part) / whole)}%` : "0%";
+}
+
+const DAY = 24 * 3600 * 1000;
+
+export type Age = "today" | "yesterday" | "week" | "month" | "older";
+
+/** How long ago by the reader's calendar; `now` and `time` in milliseconds of the Unix epoch. */
+export function age(time: number, now: number): Age {
+  const midnight = new Date(now).setHours(0, 0, 0, 0);
+  if (time >= midnight) return "today";
+  if (time >= midnight - DAY) return "yesterday";
+  if (time >= midnight - 7 * DAY) return "week";
+  return time >= midnight - 30 * DAY ? "month" : "older";
+}
+
+/** JSON with indentation, or the text as it is where it is none (yet). */
+export function prettyJson(text: string): string {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}

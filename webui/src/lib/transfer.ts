@@ -1,0 +1,118 @@
+/** Conversations to files and back. */
+
+import type { Conversation, Message, ToolCall } from "./model";
+import { newConversation, newId, newMessage } from "./model";
+import { branch, newestLeaf } from "./tree";
+
+const FORMAT = "llamahttp-conversations";
+const VERSION = 1;
+
+export interface Exported {
+  conversation: Conversation;
+  messages: Message[];
+}
+
+export class NotAnExport extends Error {}
+
+export function toJson(items: readonly Exported[]): string {
+  return JSON.stringify({ format: FORMAT, version: VERSION, conversations: items }, null, 1);
+}
+
+/** The branch that is shown, to read or to send to somebody. */
+export function toMarkdown({ conversation, messages }: Exported, you: string): string {
+  const parts = branch(messages, conversation.leaf).map(
+    ({ role, model, content }) => `## ${role === "user" ? you : model || role}\n\n${content.trim()}\n`,
+  );
+  return [`# ${conversation.title}\n`, ...parts].join("\n");
+}
+
+/** What is in a file, checked field by field, under new names: an import never replaces what is there.
+ * Throws NotAnExport. */
+export function fromJson(text: string): Exported[] {
+  let file: unknown;
+  try {
+    file = JSON.parse(text);
+  } catch {
+    throw new NotAnExport("it is not JSON");
+  }
+  if (!isObject(file) || file.format !== FORMAT) throw new NotAnExport("it holds no conversations of this page");
+  if (file.version !== VERSION) throw new NotAnExport(`its version is ${String(file.version)}, not ${VERSION}`);
+  return list(file.conversations).map(readOne);
+}
+
+function readOne(item: unknown): Exported {
+  const { conversation, messages } = object(item);
+  const given = object(conversation);
+  const read = list(messages).map(object);
+  const ids = new Map(read.map((message) => [string(message.id), newId()]));
+  const known = (id: unknown) => ids.get(string(id)) ?? null;
+  const created = newConversation({
+    title: string(given.title),
+    system: string(given.system),
+    leaf: known(given.leaf),
+    createdAt: number(given.createdAt) || Date.now(),
+    updatedAt: number(given.updatedAt) || Date.now(),
+  });
+  const kept = read.map((message) => readMessage(message, created.id, known));
+  const last = kept.at(-1);
+  if (created.leaf === null && last) created.leaf = newestLeaf(kept, last.id);
+  return { conversation: created, messages: kept };
+}
+
+function readMessage(
+  message: Record<string, unknown>,
+  conversationId: string,
+  known: (id: unknown) => string | null,
+): Message {
+  const status = string(message.status);
+  return newMessage({
+    id: known(message.id) ?? newId(),
+    conversationId,
+    parentId: known(message.parentId),
+    role: message.role === "user" ? "user" : "assistant",
+    content: string(message.content),
+    reasoning: string(message.reasoning),
+    reasoningMs: number(message.reasoningMs),
+    toolCalls: list(message.toolCalls).map(readCall),
+    model: string(message.model),
+    cost: readCost(message.cost),
+    status: status === "done" || status === "failed" ? status : "stopped",
+    error: string(message.error),
+    finish: string(message.finish),
+    createdAt: number(message.createdAt) || Date.now(),
+  });
+}
+
+function readCall(call: unknown): ToolCall {
+  const { id, name, arguments: written } = object(call);
+  return { id: string(id), name: string(name), arguments: string(written) };
+}
+
+function readCost(cost: unknown): Message["cost"] {
+  if (!isObject(cost)) return null;
+  return {
+    promptTokens: number(cost.promptTokens),
+    cachedTokens: number(cost.cachedTokens),
+    tokens: number(cost.tokens),
+    speed: number(cost.speed),
+    promptSpeed: number(cost.promptSpeed),
+  };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function object(value: unknown): Record<string, unknown> {
+  if (!isObject(value)) throw new NotAnExport("a conversation in it is damaged");
+  return value;
+}
+
+function list(value: unknown): unknown[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw new NotAnExport("a list in it is damaged");
+  return value;
+}
+
+const string = (value: unknown) => (typeof value === "string" ? value : "");
+const number = (value: unknown) => (typeof value === "number" && Number.isFinite(value) ? value : 0);
