@@ -409,6 +409,9 @@ class Parser:
             if node.is_needed:
                 yield from self._needs(word)
             elif not (yield from self._takes(word)):
+                rest = self._rest().strip()
+                if self._is_cut and rest and word.startswith(rest):
+                    self._at = len(self._buffer)  # the answer was ended in the middle of it
                 return
 
     def _choice(self, options: Sequence[Node]) -> Steps:

@@ -337,6 +337,13 @@ def test_a_tag_that_is_misspelt_does_not_leak() -> None:
     assert CallEnd(0) not in events
 
 
+def test_a_whole_call_whose_end_is_cut_off() -> None:
+    text = 'So <tool_call>\n{"name": "look", "arguments": {"path": "a"}}\n</tool_call>'
+    whole = parse_all(text)
+    for n in range(text.index("}}") + 2, len(text)):
+        assert parse_all(text[:n], is_cut=True) == whole
+
+
 def test_a_call_that_is_cut_off() -> None:
     text = 'So <tool_call>{"name": "look", "arguments": {"path": "a'
     whole = parse_all(text, is_cut=True)
