@@ -230,8 +230,14 @@ class Engine:
 
     def submit(self, task: CompletionTask) -> ResultStream:
         """Queue a task. Raises InvalidRequest, ContextExceeded, QueueFull or Unavailable."""
+        self._check_runs()
         self._check(task)
         return self._queue.submit(activate(task, self.invocations))
+
+    def _check_runs(self) -> None:
+        """Raise Unavailable where the engine has given up: its queue is closed too, and says that the server stops."""
+        if self.failed is not None:
+            raise Unavailable(str(self.failed))
 
     def _check(self, task: CompletionTask) -> None:
         prompt = task.prompt
@@ -363,6 +369,7 @@ class Engine:
     def submit_embedding(self, task: EmbeddingTask) -> EmbeddingStream:
         """Queue a task for embeddings or scores. Raises NotSupported, InvalidRequest, ContextExceeded, QueueFull or
         Unavailable."""
+        self._check_runs()
         embedder = self.require_embedder(ranks=self.embedder is not None and self.embedder.pooling is Pooling.RANK)
         if not task.inputs:
             raise InvalidRequest("there is no input to embed")

@@ -384,7 +384,7 @@ async def test_an_engine_that_keeps_failing_gives_up_and_says_so(engine: Engine,
             break
         await asyncio.sleep(0.01)
     assert "stopped after repeated failures" in str(engine.failed)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match="the engine has stopped after repeated failures, the last: a bug"):
         engine.submit(CompletionTask(prompt("hello")))
 
 
