@@ -18,18 +18,21 @@ class TokenSpans:
         """`n_before`: characters of the text that were not generated."""
         self._pieces = pieces
         self._decoder = Utf8Decoder("replace")
+        self._starts: list[int] = []
         self._ends: list[int] = []
-        """Characters of the text up to the end of each token."""
+        """Of each token the characters that it has a byte of, half-open."""
         self._n_chars = self._at = n_before
         self._n_located = 0
 
     def locate(self, ids: Sequence[int], text: str, part: str) -> slice:
         """The tokens among `ids`, all so far, that the next `part` of the `text` so far came from."""
         for id_token in ids[len(self._ends) :]:
+            self._starts.append(self._n_chars)
             self._n_chars += len(self._decoder.decode(self._pieces[id_token]))
-            self._ends.append(self._n_chars)
+            has_half = bool(self._decoder.getstate()[0])
+            self._ends.append(self._n_chars + has_half)
         start = max(text.find(part, self._at), self._at)
         self._at = start + len(part)
         first = max(bisect_right(self._ends, start), self._n_located)
-        self._n_located = max(first, min(bisect_left(self._ends, self._at) + 1, len(ids)))
+        self._n_located = max(first, bisect_left(self._starts, self._at))
         return slice(first, self._n_located)

@@ -10,7 +10,6 @@ items of somebody else becomes one message, in which a new thought begins a new 
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
 import secrets
 from collections.abc import Iterable
@@ -39,7 +38,8 @@ CALLS = {
     "tool_search_call": ("tool_search", "arguments"),
 }
 """Calls that clients make: what is called, where the item does not say, and the member with the arguments."""
-OUTPUTS = {f"{kind}_output" for kind in CALLS}
+OUTPUTS = {"tool_search_output", *(f"{kind}_output" for kind in CALLS)} - {"tool_search_call_output"}
+OPEN_OUTPUTS = OUTPUTS - {"function_call_output", "custom_tool_call_output"}
 
 
 def make_id(prefix: str) -> str:
@@ -60,7 +60,7 @@ def unseal(sealed: object) -> str:
         return ""
     try:
         return base64.b64decode(sealed[len(SEAL) :], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return ""
 
 
@@ -189,9 +189,11 @@ class Conversation:
         self._assistant().setdefault("tool_calls", []).append(call)
 
     def _add_output(self, item: Item, kind: str, where: str) -> None:
-        output = item.get("output", item.get("tools"))
-        is_plain = isinstance(output, str) or (isinstance(output, list) and kind != "shell_call_output")
-        content = read_content(output, f"{where}.output") if is_plain else encode(output).decode()
+        member = "tools" if kind == "tool_search_output" else "output"
+        output = item.get(member)
+        # what other tools than functions gave has a form of its own, which says nothing to a chat
+        is_open = output is not None and not isinstance(output, str) and kind in OPEN_OUTPUTS
+        content = encode(output).decode() if is_open else read_content(output, f"{where}.{member}")
         self.messages.append({"role": "tool", "tool_call_id": id_of_call(item, where), "content": content})
 
     def _add_thought(self, item: Item, where: str) -> None:
@@ -240,7 +242,7 @@ def read_content(content: object, where: str) -> str | list[dict[str, Any]]:
 def read_part(part: object, where: str) -> dict[str, Any]:
     if not isinstance(part, dict):
         raise wrong(where, f"type must be object, but is {json_type(part)}")
-    kind = part.get("type")
+    kind = text_of(part, "type", where)
     if kind in TEXTS:
         return {"type": "text", "text": text_of(part, TEXTS[kind], where)}
     if kind == "input_image":

@@ -6,7 +6,7 @@ from typing import Literal, TypedDict
 
 from ..completion_shapes import Progress, Timings
 from ..logprobs import GeneratedToken
-from ..shapes import Open
+from ..shapes import CacheUse, Open
 
 Status = Literal["in_progress", "completed", "incomplete"]
 
@@ -92,9 +92,7 @@ class ResponseFault(TypedDict):
     message: str
 
 
-class Response(TypedDict):
-    """A response. Members that are not results show what was asked for, as it was understood."""
-
+class _Response(TypedDict):
     id: str
     object: Literal["response"]
     created_at: int
@@ -125,6 +123,13 @@ class Response(TypedDict):
     truncation: Literal["disabled"]
     usage: ResponseUsage | None
     user: str | None
+
+
+class Response(_Response, total=False):
+    """A response. Members that are not results show what was asked for, as it was understood."""
+
+    timings: Timings
+    cache: CacheUse
 
 
 class DeletedResponse(TypedDict):
@@ -163,6 +168,7 @@ class ResponseEvent(_ResponseEvent, total=False):
     """The response begins, goes on or ends."""
 
     timings: Timings
+    cache: CacheUse
     prompt_progress: Progress
 
 
@@ -200,6 +206,7 @@ class TextDelta(_TextDelta, total=False):
     """More of a message."""
 
     timings: Timings
+    cache: CacheUse
 
 
 class TextDone(_InItem):
@@ -221,6 +228,7 @@ class ReasoningDelta(_ReasoningDelta, total=False):
     """More of a thought."""
 
     timings: Timings
+    cache: CacheUse
 
 
 class ReasoningDone(_InItem):
@@ -240,6 +248,7 @@ class ArgumentsDelta(_ArgumentsDelta, total=False):
     """More of a call's arguments, JSON."""
 
     timings: Timings
+    cache: CacheUse
 
 
 class ArgumentsDone(_InItem):

@@ -102,11 +102,7 @@ class ResponseStore:
         if stored.n_bytes > self._max_bytes:
             return
         stored.used_at = self._now()
-        for each in reversed(stored.chain()):
-            each.n_holders += 1
-            if each.n_holders > 1:
-                break
-            self.n_bytes += each.n_bytes
+        self._hold(stored)
         self._shelves.setdefault(stored.owner, OrderedDict())[stored.id] = stored
         self._items.update(((stored.owner, id_item), stored) for id_item in stored.item_ids)
         while len(self) > self._max_responses or self.n_bytes > self._max_bytes:
@@ -138,6 +134,18 @@ class ResponseStore:
             self._items.pop((stored.owner, id_item), None)
         if not shelf:
             del self._shelves[stored.owner]
+        self._release(stored)
+
+    def _hold(self, stored: StoredResponse) -> None:
+        each: StoredResponse | None = stored
+        while each is not None:
+            each.n_holders += 1
+            if each.n_holders > 1:
+                return
+            self.n_bytes += each.n_bytes
+            each = each.previous
+
+    def _release(self, stored: StoredResponse) -> None:
         each: StoredResponse | None = stored
         while each is not None:
             each.n_holders -= 1
