@@ -320,7 +320,7 @@ class ServerConfig:
     prefill_assistant: bool = True
     """Continue a chat's last message if it is the assistant's."""
     chat_template: str | None = None
-    """Jinja source that replaces the model's own, or `chatml`."""
+    """Jinja source that replaces the model's own, or the name of a built-in template."""
     n_predict: int = -1
     """`n_predict` of requests that do not say; -1 is no limit."""
     n_keep: int = 0

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ..config import ServerConfig
+from ..errors import Forbidden
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 LOCALHOST = "localhost"
 """Among the origins this stands for all of `LOCAL_HOSTS`, with any port."""
 ANY = "*"
+READING = frozenset({"GET", "HEAD"})
+"""Methods that have no effect; a page that may not read the answer gains nothing by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,18 @@ class Cors:
 
     def allows(self, origin: str) -> bool:
         return ANY in self.origins or origin in self.origins or (LOCALHOST in self.origins and is_local(origin))
+
+    def check(self, method: str, request: Mapping[str, str]) -> None:
+        """Raises Forbidden for a request with an effect that comes from a page of another origin.
+
+        Browsers ask before most of them (`preflight`), but not before what a form could send, and bodies count here
+        whatever type they have. What they say of themselves is true, since scripts cannot set it:
+        https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
+        """
+        origin = request.get("Origin", "")
+        if request.get("Sec-Fetch-Site") == "cross-site" and method not in READING and not self.allows(origin):
+            page = f"pages of {origin}" if origin else "pages of other sites"
+            raise Forbidden(f"{page} may not call this server; to allow it, start it with --cors-origins")
 
     def answer(self, origin: str | None) -> dict[str, str]:
         """Headers for any response to a request from a page of `origin`; None for no page, or an old one's."""

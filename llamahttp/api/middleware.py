@@ -127,10 +127,13 @@ async def hosts(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer preflights, which carry no key, for any path and at any time."""
-    if request.method != "OPTIONS":
-        return await handler(request)
-    return web.Response(headers=request.app[STATE].cors.preflight(request.headers))
+    """Answer preflights, which carry no key, for any path and at any time. Refuse what a page
+    sends without one although it may not."""
+    rules = request.app[STATE].cors
+    if request.method == "OPTIONS":
+        return web.Response(headers=rules.preflight(request.headers))
+    rules.check(request.method, request.headers)
+    return await handler(request)
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -66,6 +66,38 @@ async def test_without_a_key_only_pages_of_this_machine_may_call_other_than_with
             assert response.headers["Vary"] == "Origin", "else a proxy shows one page the headers of another"
 
 
+@pytest.mark.parametrize(
+    ("method", "origin", "site", "status"),
+    [
+        ("POST", "https://evil.example", "cross-site", 403),
+        ("POST", "null", "cross-site", 403),
+        ("DELETE", "https://evil.example", "cross-site", 403),
+        ("GET", "https://evil.example", "cross-site", 200),  # which it cannot read
+        ("POST", "https://chat.example", "same-origin", 200),  # our own page, behind a proxy
+        ("POST", "http://localhost:3000", "same-site", 200),
+        ("POST", "http://127.0.0.1:3000", "cross-site", 200),  # of localhost
+    ],
+)
+async def test_a_page_that_may_not_call_has_no_effect_either_other_than_with_llama_server(
+    start: Start, method: str, origin: str, site: str, status: int
+) -> None:
+    """A page may send what a form could send without a preflight, such as JSON that is called text."""
+    client = await start()
+    headers = {"Origin": origin, "Sec-Fetch-Site": site, "Content-Type": "text/plain"}
+    path = {"POST": "/tokenize", "GET": "/health", "DELETE": "/v1/stream?conv_id=a"}[method]
+    async with client.request(method, path, headers=headers, data=b'{"content": "a"}') as response:
+        assert response.status == status
+        if status == 403:
+            assert "--cors-origins" in (await response.json())["error"]["message"]
+
+
+async def test_any_page_has_its_effects_where_any_may_call(start: Start) -> None:
+    client = await start(http=HttpConfig(cors_origins="*"))
+    headers = {"Origin": "https://chat.example", "Sec-Fetch-Site": "cross-site"}
+    async with client.post("/tokenize", json={"content": "a"}, headers=headers) as response:
+        assert response.status == 200
+
+
 async def test_streams_and_errors_have_the_headers_too(start: Start) -> None:
     client = await start()
     origin = "http://localhost:3000"
