@@ -54,7 +54,7 @@ async def props(http: web.Request) -> web.Response:
             "endpoint_metrics": state.config.metrics,
             "ui": state.config.http.ui,
             "ui_settings": dict(state.config.ui_settings),
-            "chat_template": template.source,
+            "chat_template": template.source.removesuffix("\n"),  # as in llama-server
             "chat_template_caps": template.caps.to_props(),
             "bos_token": template.bos,
             "eos_token": template.eos,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,6 +49,10 @@ class Answer:
         self.content_type = content_type
         self.body = body
 
+    @classmethod
+    def of(cls, status: int, content_type: str, body: bytes) -> Answer:
+        return cls(status, content_type.partition(";")[0], body)
+
     @property
     def told(self) -> Any:
         if self.content_type == "text/event-stream":
@@ -86,31 +91,37 @@ def determined(value: Any) -> Any:
 
 def difference(ours: Answer, reference: Answer) -> str:
     """The first place where two answers differ; nothing for answers that are the same."""
+    return next(differences(ours, reference), "")
+
+
+def differences(ours: Answer, reference: Answer) -> Iterator[str]:
+    """Every place where two answers differ, by its path."""
     if (ours.status, ours.content_type) != (reference.status, reference.content_type):
-        return f"{ours.status} {ours.content_type} {ours.body[:200]!r}, {reference.status} {reference.body[:200]!r}"
-    return first_difference(ours.told, reference.told, "")
+        yield f"{ours.status} {ours.content_type} {ours.body[:200]!r}, {reference.status} {reference.body[:200]!r}"
+    else:
+        yield from _differences(ours.told, reference.told, "")
 
 
-def first_difference(ours: Any, reference: Any, path: str) -> str:
+def _differences(ours: Any, reference: Any, path: str) -> Iterator[str]:
     if isinstance(ours, dict) and isinstance(reference, dict):
         if ours.keys() != reference.keys():
-            return f"{path}: members {sorted(ours.keys() ^ reference.keys())} are not in both"
-        return first(first_difference(ours[key], reference[key], f"{path}.{key}") for key in ours)
-    if isinstance(ours, list) and isinstance(reference, list):
+            yield f"{path}: members {sorted(ours.keys() ^ reference.keys())} are not in both"
+        for key in ours.keys() & reference.keys():
+            yield from _differences(ours[key], reference[key], f"{path}.{key}")
+    elif isinstance(ours, list) and isinstance(reference, list):
         if len(ours) != len(reference):
-            return f"{path}: {len(ours)} entries, {len(reference)}: {ours!s:.300}, {reference!s:.300}"
-        pairs = enumerate(zip(ours, reference, strict=True))
-        return first(first_difference(one, other, f"{path}[{i}]") for i, (one, other) in pairs)
+            yield f"{path}: {len(ours)} entries, {len(reference)}: {ours!s:.300}, {reference!s:.300}"
+        for i, (one, other) in enumerate(zip(ours, reference)):  # noqa: B905 - what both have
+            yield from _differences(one, other, f"{path}[{i}]")
+    elif not is_same(ours, reference):
+        yield f"{path}: {ours!r}, {reference!r}"
+
+
+def is_same(ours: Any, reference: Any) -> bool:
     if is_number(ours) and is_number(reference):
-        same = math.isclose(ours, reference, rel_tol=1e-6, abs_tol=TOLERANCE)
-    else:
-        same = type(ours) is type(reference) and ours == reference
-    return "" if same else f"{path}: {ours!r}, {reference!r}"
+        return math.isclose(ours, reference, rel_tol=1e-6, abs_tol=TOLERANCE)
+    return type(ours) is type(reference) and bool(ours == reference)
 
 
 def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def first(differences: Any) -> str:
-    return next(filter(None, differences), "")

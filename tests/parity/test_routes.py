@@ -17,6 +17,7 @@ import pytest
 from llamahttp.config import DEMO_MODEL
 
 from . import servers
+from .compare import Answer, differences
 
 TEXT: dict[str, Any] = {"prompt": "The quick brown", "temperature": 0, "n_predict": 4, "ignore_eos": True}
 THINK = {"chat_template_kwargs": {"enable_thinking": False}}
@@ -113,6 +114,25 @@ EXTRA = {
 """Members that ours has beside llama-server's, by a pattern of their path, and why."""
 
 
+USAGE = "usage counts every answer and prompt; llama-server counts one"
+FILE = "a file's name; llama-server shows its path, as it was given"
+HISTORY = "slots are chosen otherwise, so that others were in this one"
+MODELS = (".models[0].name", ".data[0].aliases[0]")
+VALUES: list[tuple[str, str, str]] = [
+    *(("/v1/completions", f".usage.{name}_tokens", USAGE) for name in ("completion", "prompt", "total")),
+    *(("/v1/chat/completions", f".usage.{name}_tokens", USAGE) for name in ("completion", "total")),
+    *((path, place, FILE) for path in ("/models", "/v1/models") for place in MODELS),
+    ("/props", ".model_alias", FILE),
+    ("/props", ".media_marker", "llama-server's is a random one"),
+    ("/props", ".default_generation_settings.params.reasoning_format", "that of chats; llama-server's is never used"),
+    *((f"/slots/0?action={action}", ".filename", "each has its own") for action in ("save", "restore")),
+    *(("/slots/0?action=save", place, HISTORY) for place in (".n_saved", ".n_written")),
+    *(("/slots/0?action=restore", place, HISTORY) for place in (".n_restored", ".n_read")),
+    ("/slots/0?action=erase", ".n_erased", HISTORY),
+]
+"""Values that differ, by route and place, and why."""
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Pair]:
     if not DEMO_MODEL.exists():
@@ -163,18 +183,35 @@ def show(request: Request) -> str:
     return f"{method} {path} {json.dumps(body)[:60]}"
 
 
+def ask_both(both: servers.Pair, request: Request) -> tuple[Answer, Answer]:
+    """Both have one directory for slots, but files of their own."""
+    method, path, body = request
+    named = isinstance(body, dict) and "filename" in body
+    theirs = body | {"filename": f"{body['filename']}.reference"} if named else body
+    return Answer.of(*ask(both.ours, method, path, body)), Answer.of(*ask(both.reference, method, path, theirs))
+
+
 @pytest.mark.parametrize("request_", SAME, ids=show)
 def test_answers(both: servers.Pair, request_: Request) -> None:
-    method, path, body = request_
-    status, content_type, ours = ask(both.ours, method, path, body)
-    if isinstance(body, dict) and "filename" in body:
-        body = body | {"filename": f"{body['filename']}.reference"}  # both have one directory
-    status_reference, content_type_reference, reference = ask(both.reference, method, path, body)
-    assert status == status_reference, (ours, reference)
-    assert content_type.split(";")[0] == content_type_reference.split(";")[0]
-    our, their = members(json.loads(ours)), members(json.loads(reference))
+    ours, reference = ask_both(both, request_)
+    assert (ours.status, ours.content_type) == (reference.status, reference.content_type), (ours.body, reference.body)
+    our, their = members(json.loads(ours.body)), members(json.loads(reference.body))
     assert {member for member in our if not is_extra(member)} == their
-    assert len(ours) > 0
+    assert places(ours, reference) <= {place for path, place, _ in VALUES if path == request_[1]}
+
+
+def places(ours: Answer, reference: Answer) -> set[str]:
+    """Where two answers have different values."""
+    return {found.partition(":")[0] for found in differences(ours, reference)}
+
+
+@pytest.mark.parametrize("path", sorted({path for path, *_ in VALUES}))
+def test_listed_values_do_differ(both: servers.Pair, path: str) -> None:
+    found: set[str] = set()
+    for request in SAME:
+        if request[1] == path:
+            found |= places(*ask_both(both, request))
+    assert {place for listed, place, reason in VALUES if listed == path and reason is not HISTORY} <= found
 
 
 @pytest.mark.parametrize("path", ["/slots", "/slots?fail_on_no_slot=1", "/slots?model=any"])
