@@ -345,7 +345,7 @@ def test_chat_template_file_is_read(tmp_path: Path) -> None:
         ("--spec-type draft-mtp", "--spec-type: there is no speculative decoding yet"),
         ("-md x.gguf", "-md: there is no speculative decoding yet"),
         ("--draft 3", "--draft: the argument has been removed; use --spec-draft-n-max or --spec-ngram-mod-n-max"),
-        ("-j {", "-j: it is not JSON"),
+        ("-j [1]", "-j: it is not a JSON Schema, which is an object"),
         ("--models-dir .", "--models-dir: one server serves one model"),
         (
             "model.gguf",
