@@ -359,9 +359,9 @@ def test_parameters_that_make_no_sense(body: dict[str, Any], message: str) -> No
 # --- blocks
 
 
-def written(*found: Event, is_broken: bool = False, **options: Any) -> list[dict[str, Any]]:
+def written(*found: Event, **options: Any) -> list[dict[str, Any]]:
     writer = BlockWriter("sig", **options)
-    events = [event for each in found for event in writer.take(each, is_broken=is_broken)]
+    events = [event for each in found for event in writer.take(each)]
     return [*events, *writer.close()]
 
 
@@ -389,14 +389,9 @@ def test_blocks_come_one_after_the_other() -> None:
     ]
 
 
-def test_arguments_that_are_no_json_are_text() -> None:
-    begin, start, delta = CallBegin(0, "i", "look"), CallText(0, '{"at": '), CallText(0, "sky<")
-    writer = BlockWriter("sig")
-    events = [*writer.take(begin), *writer.take(start), *writer.take(delta, is_broken=True), *writer.close()]
-    assert whole_blocks(events) == [
-        {"type": "tool_use", "id": "i", "name": "look", "input": {}},
-        {"type": "text", "text": "sky<"},
-    ]
+def test_arguments_that_are_no_json_are_none() -> None:
+    (block,) = whole_blocks(written(CallBegin(0, "i", "look"), CallText(0, '{"at": sky}')))
+    assert block["input"] == {}
 
 
 def test_thoughts_can_be_left_out() -> None:
@@ -529,6 +524,16 @@ async def test_a_call_that_is_cut_off_is_not_to_be_run(say: Any, n: int) -> None
     ):
         message = await stream.get_final_message()  # reads the arguments of each event
     assert message.stop_reason == "max_tokens"
+
+
+async def test_a_stop_sequence_in_a_call(say: Any) -> None:
+    async with package(await say(CALL)) as opened:
+        async with opened.messages.stream(
+            model="any", max_tokens=200, messages=[USER], tools=[LOOK], stop_sequences=["ky"], **OFF
+        ) as stream:
+            message = await stream.get_final_message()
+    (call,) = message.content
+    assert (message.stop_reason, call.input) == ("stop_sequence", {}), "nothing of it is whole"
 
 
 async def test_a_last_message_of_the_assistants_is_continued(say: Any) -> None:

@@ -32,9 +32,7 @@ class BlockWriter:
         self._signature = signature
         self._omits_thoughts = omits_thoughts
 
-    def take(self, found: Event, *, is_broken: bool = False) -> Iterator[BlockEvent]:
-        """The events for it. `is_broken`: the text of the call is not JSON, so it is shown as text: clients fail at
-        arguments that they cannot read."""
+    def take(self, found: Event) -> Iterator[BlockEvent]:
         match found:
             case Reasoning(text):
                 yield from self._begin("thinking", {"thinking": "", "signature": ""})
@@ -43,9 +41,9 @@ class BlockWriter:
             case CallBegin(_, id_call, name):
                 yield from self.close()
                 yield from self._begin("tool_use", {"id": id_call, "name": name, "input": {}})
-            case CallText(_, text) if not is_broken:
+            case CallText(_, text):
                 yield self.delta("tool_use", text)
-            case Content(text) | CallText(_, text):
+            case Content(text):
                 yield from self._begin("text", {"text": ""})
                 yield self.delta("text", text)
             case CallEnd():

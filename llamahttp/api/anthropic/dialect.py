@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...errors import LlamaHTTPError
@@ -74,25 +74,20 @@ class MessagesDialect:
 
     def chunk(self, answer: Answer, text: str) -> bytes:
         parser = self._parser
-        if parser is None or parser.is_plain:
-            return self._text(text)
-        return self._show(parser.feed(text))
+        return self._show([Content(text)] if parser is None or parser.is_plain else parser.feed(text))
 
-    def _text(self, text: str) -> bytes:
-        if self._blocks.open == "text":
-            return b"%b%b}}\n\n" % (self._head, encode(text)) if text else b""
-        return self._show([Content(text)] if text else [])
-
-    def _show(self, found: Iterable[Event]) -> bytes:
+    def _show(self, found: Sequence[Event]) -> bytes:
+        match found:
+            case [Content(text)] if self._blocks.open == "text":
+                return b"%b%b}}\n\n" % (self._head, encode(text))
         data = b"".join(map(event, self._events(found)))
         if self._blocks.open == "text":
             self._head = event(self._blocks.delta("text", "")).removesuffix(b'""}}\n\n')
         return data
 
-    def _events(self, found: Iterable[Event]) -> Iterator[dict[str, Any]]:
-        is_broken = self._parser is not None and self._parser.is_malformed
+    def _events(self, found: Sequence[Event]) -> Iterator[dict[str, Any]]:
         for each in found:
-            yield from self._blocks.take(each, is_broken=is_broken)
+            yield from self._blocks.take(each)
 
     def ending(self, answer: Answer) -> bytes:
         last = self._show(self._rest(answer)) + b"".join(map(event, self._blocks.close()))
@@ -117,10 +112,10 @@ class MessagesDialect:
     # --- both
 
     def _rest(self, answer: Answer) -> list[Event]:
-        """What the parser has kept back. What is left of a call that was cut off is no JSON, and of no use."""
+        """What the parser has kept back. What is left of a call that was cut off is no JSON, which clients fail at."""
         if self._parser is None:
             return []
-        is_cut = answer.stop_type == "limit"
+        is_cut = answer.stop_type != "eos"
         found = self._parser.finish(is_cut=is_cut)
         if is_cut and not self._parser.has_whole_calls:
             return [each for each in found if not isinstance(each, CallText)]
