@@ -107,13 +107,12 @@ class _Writer:
 
     def write(self, beginning: Beginning, answer: str) -> str:
         calls = self._calls(is_first_cut=bool(self._format.primer))
-        before = "" if beginning.is_lazy else self._before(beginning)
+        before = "" if beginning.is_lazy else self._before(beginning, leads=not answer)
         other = f" | {self._rule(answer)}" if answer else ""
         return "\n".join([HEAD, f"start: {before} ({calls} SPACE?{other})", *self._rules, SPACE])
 
     def write_answer(self, beginning: Beginning, answer: str) -> str:
-        thinks = self._format.thought is not None and (beginning.may_think or beginning.is_open)
-        before = self._before(beginning) if thinks else ""
+        before = self._before(beginning, leads=False)
         return "\n".join([HEAD, f"start: {before} {self._rule(answer)}", *self._rules, SPACE])
 
     def _rule(self, body: str, attribute: str = "") -> str:
@@ -125,16 +124,17 @@ class _Writer:
 
     # --- the answer
 
-    def _before(self, beginning: Beginning) -> str:
-        """A thought, and white space."""
+    def _before(self, beginning: Beginning, *, leads: bool = True) -> str:
+        """A thought, and white space; with `leads` even where there is no thought."""
+        space = "SPACE?" if leads else ""
         thought = self._format.thought
         if thought is None or not (beginning.may_think or beginning.is_open):
-            return "SPACE?"
+            return space
         text = self._rule(ANYTHING, f"[suffix={quoted(thought.end.strip())}]")
         after = f" SPACE? ({self._literal(thought.after)})?" if thought.after else ""
         if beginning.is_open:
             return f"{text}{after} SPACE?"
-        return f"SPACE? ({quoted(thought.start.strip())} {text}{after})? SPACE?"
+        return f"{space} ({quoted(thought.start.strip())} {text}{after} SPACE?)? {space}"
 
     def _calls(self, *, is_first_cut: bool) -> str:
         islands = self._format.calls
