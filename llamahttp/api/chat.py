@@ -78,6 +78,7 @@ def chat_prompt(
         field = "content"
     if field:
         *messages, last = messages
+        last = in_one_piece(last, field)
         begun = render(messages, adds_prompt=True)
         shown = template.render_continued([*messages, last], field, **inputs)
         prompt = continued(begun, shown, last, field, thought)
@@ -88,6 +89,14 @@ def chat_prompt(
             prompt = replace(prompt, thought=thought.opening(text))
     turns = turn_offsets(prompt.text, messages, render) if finds_turns else ()
     return replace(prompt, turns=turns, format=format, use=use)
+
+
+def in_one_piece(message: dict[str, Any], field: str) -> dict[str, Any]:
+    """`message` with the parts of `field` as one text, empty lines between them, as llama-server continues it."""
+    match message.get(field):
+        case [*parts] if all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
+            return message | {field: "\n\n".join(part["text"] for part in parts)}
+    return message
 
 
 def continued(

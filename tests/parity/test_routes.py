@@ -23,6 +23,7 @@ TEXT: dict[str, Any] = {"prompt": "The quick brown", "temperature": 0, "n_predic
 THINK = {"chat_template_kwargs": {"enable_thinking": False}}
 """A thought would be all that four tokens say."""
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "max_tokens": 4, **THINK}
+PARTS = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
 LOGPROBS = {"logprobs": True, "top_logprobs": 2}
 GAP = {"input_prefix": "def add(a, b):\n    ", "input_suffix": "\n", "temperature": 0, "n_predict": 4}
 
@@ -61,6 +62,8 @@ SAME: list[Request] = [
     ("POST", "/detokenize", {"tokens": [5, 6, 700]}),
     ("POST", "/detokenize", {}),
     ("POST", "/apply-template", CHAT),
+    ("POST", "/apply-template", {"messages": [*CHAT["messages"], {"role": "assistant", "content": PARTS}]}),
+    ("POST", "/apply-template", {"messages": [{"role": "user", "content": PARTS}]}),
     *(("POST", f"{v}/chat/completions/input_tokens", CHAT) for v in ("", "/v1")),
     # the server
     *(("GET", path, None) for path in ("/health", "/v1/health", "/models", "/v1/models", "/props")),
