@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.answers import Document
 from .conftest import Client, Start, get, post, stream
 
 DOCUMENT = document(ROUTES)
-FILES = {"/", "/page.js", "/page.css", "/sw.js"}
+PLAIN_PAGE = {"/", "/page.js", "/page.css", "/sw.js"}
 """The page is no part of the API."""
 
 
@@ -34,7 +35,8 @@ async def test_a_prefix_is_told(start: Start) -> None:
     assert (served["servers"], served["paths"]) == ([{"url": "/llama"}], DOCUMENT["paths"])
 
 
-async def test_every_route_of_the_server_is_in_it(client: Client) -> None:
+async def test_every_route_of_the_server_is_in_it(start: Start, tmp_path: Path) -> None:
+    client = await start(http=HttpConfig(web_ui=tmp_path))
     assert client.app is not None
     served = {
         (route.method, route.resource.canonical)
@@ -42,7 +44,7 @@ async def test_every_route_of_the_server_is_in_it(client: Client) -> None:
         if route.resource is not None and route.method != "HEAD"
     }
     described = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
-    assert served - described == {("GET", path) for path in FILES}
+    assert served - described == {("GET", path) for path in PLAIN_PAGE}
     assert described <= served
 
 
