@@ -63,6 +63,7 @@ export const strings = {
 
   thinking: "Thinking…",
   thoughtFor: (time: string) => `Thought for ${time}`,
+  thought: "Thought for a moment",
   call: (name: string) => `Called ${name}`,
   calling: (name: string) => `Calling ${name}…`,
   noArguments: "no arguments",

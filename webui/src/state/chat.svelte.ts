@@ -44,7 +44,9 @@ class Chat {
       this.conversations = list;
       this.isLoaded = true;
     });
-    const follow = () => this.open(/^#\/chat\/(\w+)$/.exec(location.hash)?.[1] ?? null);
+    const follow = () => {
+      if (location.hash !== "#/live") this.open(/^#\/chat\/(\w+)$/.exec(location.hash)?.[1] ?? null);
+    };
     addEventListener("hashchange", follow);
     follow();
     void this.#resumeAll();
@@ -141,7 +143,7 @@ class Chat {
   async #create(question: string): Promise<string> {
     const conversation = newConversation({ title: titleOf(question), system: this.system });
     await store.conversations.add(conversation);
-    this.conversations = [conversation, ...this.conversations];
+    this.conversations = await store.list();
     this.open(conversation.id);
     return conversation.id;
   }

@@ -1,0 +1,68 @@
+"""What a reader does, and what stands on the page then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.async_api import Locator, Page
+
+
+async def ready(page: Page) -> None:
+    await page.wait_for_selector("[data-health=ready]")
+
+
+async def send(page: Page, text: str) -> None:
+    await page.get_by_role("textbox", name="Message").fill(text)
+    await page.keyboard.press("Enter")
+
+
+async def ask(page: Page, text: str) -> str:
+    """Send a question and wait for the whole answer; returns its text."""
+    n_answers = await answers(page).count()
+    await send(page, text)
+    return await whole(answers(page).nth(n_answers))
+
+
+async def whole(answer: Locator) -> str:
+    await answer.and_(answer.page.locator("[data-status=done]")).wait_for()
+    return await text_of(answer)
+
+
+async def text_of(answer: Locator) -> str:
+    parts = answer.locator(":scope > .markdown")
+    return (await parts.inner_text()).strip() if await parts.count() else ""
+
+
+def answers(page: Page) -> Locator:
+    return page.locator("article[data-role=assistant]")
+
+
+def questions(page: Page) -> Locator:
+    return page.locator("article[data-role=user] .bubble")
+
+
+async def act(message: Locator, name: str) -> None:
+    """Press one of a message's buttons."""
+    await message.hover()
+    await message.get_by_role("button", name=name, exact=True).click()
+
+
+async def set_parameters(page: Page, **values: Any) -> None:
+    await page.get_by_role("button", name="Settings").click()
+    await page.get_by_role("tab", name="Sampling").click()
+    for name, value in values.items():
+        await page.locator(f"input[name={name}]").fill(str(value))
+    await page.keyboard.press("Tab")
+    await page.get_by_role("button", name="Close").click()
+
+
+async def write_answer(page: Page, text: str) -> Locator:
+    """An answer that says `text`: the model's own one, corrected."""
+    await ask(page, "Hello!")
+    answer = answers(page).last
+    await act(answer, "Edit")
+    await answer.get_by_role("textbox", name="Edit").fill(text)
+    await answer.get_by_role("button", name="Save").click()
+    await answer.locator(".markdown").last.wait_for()
+    return answer

@@ -1,0 +1,95 @@
+import { describe, expect, test } from "vitest";
+import { age, duration, percent, prettyJson } from "../src/lib/format";
+import { fileName } from "../src/lib/download";
+import { displayMath, inlineMath } from "../src/lib/math";
+import { rate, readMetrics } from "../src/lib/metrics";
+import { newMessage, titleOf } from "../src/lib/model";
+import { defaultsOf, PARAMETERS, parse, show } from "../src/lib/parameters";
+import { body } from "../src/lib/request";
+
+describe("mathematics in text", () => {
+  test.each([
+    ["$x$", "x", false],
+    ["$a_1 + b$ and", "a_1 + b", false],
+    ["$$x$$", "x", true],
+    ["\\(x\\)", "x", false],
+    ["\\[x\\]", "x", true],
+    ["$\\$5$", "\\$5", false],
+  ])("%s", (text, tex, display) => expect(inlineMath(text, 0)).toMatchObject({ tex, display }));
+
+  test.each(["$5 and $6", "$ x$", "$x $", "$$", "$x", "\\(x", "x"])("%s is none", (text) =>
+    expect(inlineMath(text, 0)).toBeNull(),
+  );
+
+  test("displays span lines", () => {
+    expect(displayMath(["$$", "x", "$$", "y"])).toEqual({ tex: "x", lines: 3 });
+    expect(displayMath(["\\[x", "+y\\]"])).toEqual({ tex: "x\n+y", lines: 2 });
+    expect(displayMath(["$$x$$ is"])).toBeNull();
+    expect(displayMath(["$$", "x"])).toBeNull();
+  });
+});
+
+describe("numbers and times", () => {
+  test("durations", () => {
+    expect([200, 1000, 59_400, 61_000].map(duration)).toEqual(["0.2 s", "1 s", "59 s", "1 min 1 s"]);
+  });
+  test("ages follow the calendar", () => {
+    const now = new Date(2026, 5, 15, 0, 30).getTime();
+    const hours = (n: number) => now - n * 3600 * 1000;
+    expect([0, 1, 30, 24 * 20, 24 * 50].map((n) => age(hours(n), now))).toEqual(["today", "yesterday", "week", "month", "older"]);
+  });
+  test("shares, JSON, titles and names of files", () => {
+    expect([percent(1, 3), percent(1, 0)]).toEqual(["33%", "0%"]);
+    expect([prettyJson('{"a":1}'), prettyJson('{"a"')]).toEqual(['{\n  "a": 1\n}', '{"a"']);
+    expect([titleOf(" Why?\nBecause"), titleOf("x".repeat(99)).length]).toEqual(["Why?", 60]);
+    expect([fileName("../a b?", "md"), fileName("🙂", "md")]).toEqual(["a-b.md", "conversation.md"]);
+  });
+});
+
+describe("parameters", () => {
+  const named = (name: string) => PARAMETERS.find((parameter) => parameter.name === name)!;
+  test("what is typed is limited, and nothing is the server's default", () => {
+    expect(parse(named("temperature"), "0.7")).toBe(0.7);
+    expect(parse(named("top_p"), "3")).toBe(1);
+    expect(parse(named("top_k"), "2.6")).toBe(3);
+    expect(parse(named("samplers"), "top_k; temperature")).toEqual(["top_k", "temperature"]);
+    expect(parse(named("top_k"), " ")).toBeNull();
+    expect(parse(named("top_k"), "many")).toBeNull();
+  });
+  test("defaults are shown without the noise of 32-bit floats", () => {
+    const shown = defaultsOf({ temperature: 0.800000011920929, seed: 4294967295, samplers: ["a", "b"] });
+    expect([shown.temperature, shown.seed, shown.samplers, shown.top_k]).toEqual(["0.8", "", "a, b", ""]);
+    expect(show(0.05)).toBe("0.05");
+  });
+});
+
+test("a request says what the branch says, and leaves out an answer that never came", () => {
+  const fields = { conversationId: "c", parentId: null };
+  const call = { id: "1", name: "f", arguments: "{}" };
+  const messages = [
+    newMessage({ ...fields, role: "user", content: "Hi" }),
+    newMessage({ ...fields, role: "assistant", status: "failed" }),
+    newMessage({ ...fields, role: "assistant", content: "Yo", reasoning: "hm", toolCalls: [call] }),
+  ];
+  const made = body(messages, { system: " ", parameters: { top_k: 3 }, think: false, resume: true });
+  expect(made.messages).toEqual([
+    { role: "user", content: "Hi" },
+    {
+      role: "assistant",
+      content: "Yo",
+      reasoning_content: "hm",
+      tool_calls: [{ id: "1", type: "function", function: { name: "f", arguments: "{}" } }],
+    },
+  ]);
+  expect(made).toMatchObject({ top_k: 3, stream: true, continue_final_message: true });
+  expect(made.chat_template_kwargs).toEqual({ enable_thinking: false });
+});
+
+test("metrics", () => {
+  const read = readMetrics('# HELP a b\na:b 1\nc{x="y z"} 2.5e3\n\nbad');
+  expect([...read]).toEqual([
+    ["a:b", 1],
+    ['c{x="y z"}', 2500],
+  ]);
+  expect([rate(10, 30, 2), rate(undefined, 30, 2), rate(30, 10, 2), rate(1, 2, 0)]).toEqual([10, 0, 0, 0]);
+});
