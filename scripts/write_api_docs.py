@@ -1,14 +1,19 @@
-"""Write docs/api.md and docs/coverage.md from the tables of routes and parameters. Run from the repository: no
-arguments."""
+"""Write docs/api.md, docs/coverage.md and what README.md says of coverage between its markers.
+
+From the tables of routes, parameters and flags, and from what `reference_tests.py` found. Run from the repository: no
+arguments.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from llama_server_api import PARAMETERS, REASONS
 from llama_server_api import ROUTES as REFERENCE_ROUTES
+from write_flag_table import counts as flag_counts
 
 from llamahttp.api.field import Field, Table
 from llamahttp.api.json_schema import describe, of_field
@@ -17,7 +22,9 @@ from llamahttp.api.parameters import COMPLETION_TABLE
 from llamahttp.api.route import LLAMA_REFUSALS, Route, disabled
 from llamahttp.api.routes import ROUTES
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS, README = ROOT / "docs", ROOT / "README.md"
+BETWEEN = re.compile(r"(?<=<!-- coverage -->\n).*?(?=<!-- /coverage -->)", re.DOTALL)
 MADE = "<!-- made by scripts/write_api_docs.py -->\n"
 
 API_HEAD = f"""{MADE}# HTTP API
@@ -207,8 +214,30 @@ def state_of(route: Route, path: str, name: str) -> tuple[str, str]:
     return "effective", ""
 
 
+def summary() -> str:
+    """What stands in README.md: routes, parameters, flags and llama-server's own tests."""
+    routes = [state for *_, state, _ in route_rows()]
+    parameters = [state for *_, state, _ in parameter_rows()]
+    n_flags, n_effective = numbers(r"Of llama-server's (\d+) flags (\d+) are effective", flag_counts())
+    n_pass, n_tests = numbers(r"\*\*(\d+) of the (\d+)\*\*", (DOCS / "reference-tests.md").read_text(encoding="utf-8"))
+    return (
+        f"How much of llama-server this is: {routes.count('served')} of its {len(routes)} routes and "
+        f"{parameters.count('effective')} of its {len(parameters)} parameters ([docs/coverage.md](docs/coverage.md)),\n"
+        f"{n_effective} of its {n_flags} flags ([docs/flags.md](docs/flags.md)), and {n_pass} of the {n_tests} of its "
+        "own tests that it passes itself with models of ours\n([docs/reference-tests.md](docs/reference-tests.md)).\n"
+    )
+
+
+def numbers(pattern: str, text: str) -> tuple[str, ...]:
+    found = re.search(pattern, text)
+    assert found, f"{pattern} is not said any more"
+    return found.groups()
+
+
 def main() -> None:
     DOCS.mkdir(exist_ok=True)
+    text = README.read_text(encoding="utf-8")
+    README.write_text(BETWEEN.sub(lambda _: summary(), text), encoding="utf-8")
     (DOCS / "api.md").write_text(api(), encoding="utf-8")
     (DOCS / "coverage.md").write_text(coverage(), encoding="utf-8")
 

@@ -31,6 +31,12 @@ def test_the_page_is_current(script: Any, name: str) -> None:
     assert written == script[name](), "run scripts/write_api_docs.py"
 
 
+def test_the_readme_counts_the_same(script: Any) -> None:
+    shown = script["BETWEEN"].search((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert shown, "README.md has no place for it"
+    assert shown[0] == script["summary"](), "run scripts/write_api_docs.py"
+
+
 def test_every_route_and_parameter_is_on_the_page(script: Any) -> None:
     page = script["api"]()
     for route in ROUTES:
