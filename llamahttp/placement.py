@@ -43,7 +43,7 @@ class Placement:
         self._decoder = decoder
         self._cache = cache
         self._slots = slots
-        self._checkpoint_min_step = checkpoint_min_step
+        self._checkpoint_step = max(checkpoint_min_step, decoder.n_batch)  # a part of a prompt ends at each
         self.is_short = False
         """A decode found no cells although there should have been some: nobody joins until a task has ended."""
         self.n_preempted = 0
@@ -98,17 +98,16 @@ class Placement:
 
         What is less urgent makes way for it.
         """
-        keep = () if found.source is None else (found.source,)
-        n_new = slot.n_tokens - found.n_resident + found.n_passing + 1
+        n_new = max(slot.n_tokens + 1, found.n_passing) - found.n_resident
         while active := [other for other in running if other.is_active]:
             n_cells = n_new + sum(_headroom(other) for other in active)
-            if not self.is_short and self._cache.make_room(n_cells, keep):
+            if not self.is_short and self._cache.make_room(n_cells, found):
                 return True
             last = max(active, key=lambda other: other.rank)
             if last.task.priority <= slot.task.priority or last.sequence is found.source:
                 return False
             self.preempt(last)
-        self._cache.make_room(n_new, keep)
+        self._cache.make_room(n_new, found)
         return True
 
     def _place(self, slot: Slot, found: Match, placed: Placed) -> None:
@@ -133,7 +132,7 @@ class Placement:
         activation = [slot.n_plain] if slot.n_past < slot.n_plain else []
         if self._decoder.can_cut:
             return activation
-        last, n_step = slot.n_tokens - 1, self._checkpoint_min_step
+        last, n_step = slot.n_tokens - 1, self._checkpoint_step
         # turns, steps, and where prompts have differed before
         marks = {*activation, *slot.task.turns, *range(n_step, last, n_step), found.n_common}
         if not any(max(0, last - LAST_TURN) < mark <= last for mark in marks):

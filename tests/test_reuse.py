@@ -173,6 +173,42 @@ async def test_more_chats_than_memory_come_back_from_ram(memory: Memory) -> None
     assert sum(second.timings.cache.ram > 0 for second in seconds) >= 5
 
 
+@of_kinds("dense")
+async def test_what_fills_the_memory_makes_way_for_a_prompt_of_which_a_stored_block_is_larger_than_its_part(
+    memory: Memory,
+) -> None:
+    """Prompt and block together are more than the memory has; one after the other they are not."""
+    long = words(755, seed=1)
+    async with await memory.open(n_ctx=768, n_parallel=1, cache_ram=64) as engine:
+        await ask(engine, long)
+        await ask(engine, words(700, seed=2))
+        answer = await ask(engine, join(long[:640], words(60, seed=3)))
+    memory.judge.check(answer)
+    assert answer.timings.cache == CacheUse(ram=640, miss=Miss.DIVERGED)
+
+
+@of_kinds("dense")
+async def test_nobody_waits_for_the_end_of_a_long_chat_that_only_begins_alike(memory: Memory) -> None:
+    """What is cached of that chat makes way, but for the beginning; another one runs meanwhile."""
+    long = words(600, seed=1)
+    async with await memory.open(n_ctx=1024, n_parallel=2) as engine:
+        await ask(engine, long)
+        running = asyncio.create_task(ask(engine, words(200, seed=2), n_predict=400))
+        await until_generating(engine)
+        answer = await ask(engine, join(long[:40], words(300, seed=3)))
+        assert not running.done()
+        memory.judge.check(answer, await running)
+    assert answer.timings.n_cached == 40
+
+
+async def test_without_a_least_distance_there_is_a_checkpoint_a_batch(memory: Memory) -> None:
+    async with await memory.open(checkpoint_min_step=0, n_batch=64) as engine:
+        answer = await ask(engine, SYSTEM)
+        other = await ask(engine, join(SYSTEM[:200], MESSAGES[0]))
+    memory.judge.check(answer, other)
+    assert other.timings.n_cached == (192 if memory.name in STATEFUL else 200)
+
+
 async def test_chats_go_on_after_a_restart(memory: Memory, tmp_path: Path) -> None:
     async with await memory.open(cache_disk=tmp_path) as engine:
         firsts = [await take_turn(engine, SYSTEM, message) for message in MESSAGES[:6]]

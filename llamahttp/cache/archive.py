@@ -34,6 +34,11 @@ class Piece:
     start: int
     stop: int
 
+    @property
+    def n_cells(self) -> int:
+        """Cells that it takes until it is cut to what is wanted of it."""
+        return self.entry.n_tokens - self.entry.start
+
 
 class Archive:
     """Between a decoder and a store. What it does to memory, its caller books."""

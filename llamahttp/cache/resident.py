@@ -55,9 +55,9 @@ class Match:
 
     @property
     def n_passing(self) -> int:
-        """Cells that a piece takes until it is cut to what is wanted of it."""
-        spare = (piece.entry.n_tokens - piece.entry.start - (piece.stop - piece.start) for piece in self.pieces)
-        return max(spare, default=0)
+        """Most cells that are taken while pieces are brought back: each is there as a whole before it is cut to what
+        is wanted of it."""
+        return max((piece.start + piece.n_cells for piece in self.pieces), default=0)
 
 
 NOTHING = Match()
@@ -110,15 +110,35 @@ class ResidentCache:
         """Cells that nobody uses; None where tokens do not compete for cells."""
         return None if self._cells is None else self._cells.n_free
 
-    def make_room(self, n_cells: int, keep: Collection[Sequence] = ()) -> bool:
-        """Evict cached sequences, the one used longest ago first, until `n_cells` are free. False if they cannot be."""
+    def make_room(self, n_cells: int, match: Match = NOTHING) -> bool:
+        """Evict cached sequences, the one used longest ago first, until `n_cells` are free. False if they cannot be.
+        What `match` found resident stays."""
         if self._cells is None or self._cells.n_free >= n_cells:
             return True
-        if self._cells.n_free + sum(sequence.n_past for sequence in self._cached(keep)) < n_cells:
+        keep = () if match.source is None else (match.source,)
+        n_others = sum(sequence.n_past for sequence in self._cached(keep))
+        if self._cells.n_free + n_others + self._n_spare(match) < n_cells:
             return False  # what is shared counts once for each, so this is the most that there could be
         while self._cells.n_free < n_cells:
-            if not self.evict_one(keep):
+            if not (self.evict_one(keep) or self._trim(match)):
                 return False
+        return True
+
+    def _n_spare(self, match: Match) -> int:
+        """Tokens behind what is wanted of the source, if that can be cut there and nobody uses it."""
+        source = match.source
+        if source is None or not source.is_cached or not self._decoder.can_cut:
+            return 0
+        return source.n_past - match.n_resident
+
+    def _trim(self, match: Match) -> bool:
+        """Cut a source to what is wanted of it, storing it first. False if there is nothing to cut."""
+        source = match.source
+        if source is None or self._n_spare(match) == 0:
+            return False
+        self.save(source)
+        self._cut(source, match.n_resident)
+        self.release(source)
         return True
 
     def evict_one(self, keep: Collection[Sequence] = ()) -> bool:
@@ -206,8 +226,8 @@ class ResidentCache:
         sequence = self._open(match, takes_over=bool(chunks))
         with ExitStack() as undo:
             undo.callback(self.forget, sequence)  # nobody must find what was filled by half
-            use = self._fill(sequence, match, chunks)
             sequence.is_busy, sequence.id_slot = True, id_slot
+            use = self._fill(sequence, match, chunks)
             sequence.tokens, sequence.namespace, sequence.n_prompt = tokens, namespace, n_tokens
             self._index(sequence)
             undo.pop_all()
@@ -357,7 +377,7 @@ class ResidentCache:
         if self.is_private(sequence, start):
             return True
         n = sequence.n_past
-        if not self.make_room(n, keep=(sequence,)):
+        if not self.make_room(n):
             return False
         try:
             state = self._decoder.save(sequence.id)
@@ -477,6 +497,7 @@ class ResidentCache:
         n_past = sequence.n_past
         if n_past < piece.start:
             return 0  # what comes before it failed
+        self.make_room(piece.n_cells)  # the rest of what it was copied from may go by now
         if self._archive.moves_blocks:
             if not self._archive.append(piece, sequence):
                 return 0
