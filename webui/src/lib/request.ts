@@ -21,7 +21,7 @@ export function body(messages: readonly Message[], options: Options): Record<str
     return_progress: true,
     timings_per_token: true,
     ...(options.think === null ? {} : { chat_template_kwargs: { enable_thinking: options.think } }),
-    ...(options.resume ? { continue_final_message: true } : {}),
+    ...(options.resume ? { continue_final_message: true, add_generation_prompt: false } : {}),
   };
 }
 
