@@ -156,7 +156,7 @@ SHARED = tuple(field for field in (*COMPLETION, *CHAT) if field.name not in INST
 
 RESPONSE_TABLE = Table((*SHARED, *RESPONSE))
 
-SEGMENTS = (Field("response_id", Kind.STRING, None, "The response's id.", required=True),)
+SEGMENTS = (Field("response_id", Kind.STRING, None, "The response's id.", required=True, high=MAX_ID),)
 """Parameters in the paths of a response."""
 RETRIEVE_QUERY = (
     Field("include", Kind.STRING, None, "Accepted; the response is as it was given.", inert=True),

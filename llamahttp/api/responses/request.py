@@ -209,8 +209,9 @@ def read_tools(tools: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def function_of(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool as a chat has it."""
-    return {name: value for name, value in tool.items() if name != "type" and value is not None}
+    """A tool as a chat has it; templates show all of it."""
+    shown = {name: tool[name] for name in ("name", "description", "parameters") if tool[name] is not None}
+    return shown | {"strict": True} if tool["strict"] else shown
 
 
 def read_choice(choice: object) -> object:

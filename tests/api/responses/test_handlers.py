@@ -562,3 +562,11 @@ async def test_the_package_counts_tokens(say: Say) -> None:
         response = await sdk.responses.create(model="demo", input="hi", instructions="Be brief.")
     assert response.usage
     assert counted.input_tokens == response.usage.input_tokens
+
+
+async def test_a_tool_is_shown_to_the_model_as_a_chat_would(say: Say) -> None:
+    client = await say("yes")
+    plain = {name: value for name, value in LOOK.items() if name not in ("strict", "type")}
+    chat = {"messages": [{"role": "user", "content": "hi"}], "tools": [{"type": "function", "function": plain}]}
+    answer = await post(client, "/v1/chat/completions/input_tokens", chat)
+    assert await count(client, "hi", tools=[LOOK | {"strict": False}]) == answer["input_tokens"]
