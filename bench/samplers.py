@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from llamahttp.binding.chain import Candidates, LlamaChain
 from llamahttp.binding.dry import DryStages
-from llamahttp.binding.sampler import LlamaSamplerFactory
+from llamahttp.binding.sampler_factory import LlamaSamplerFactory
 from llamahttp.task import SamplingParams
 
 CASES = {

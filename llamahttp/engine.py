@@ -25,7 +25,7 @@ from .abc import Decoder, Embedder, ModelInfo, SamplerFactory, Vocab
 from .activation import activate
 from .binding import devices, library, manifest
 from .binding.encoder import NoDecoder
-from .binding.sampler import LlamaSamplerFactory
+from .binding.sampler_factory import LlamaSamplerFactory
 from .cache.resident import ResidentCache
 from .cache.snapshot import file_size, read_snapshot, write_snapshot
 from .cache.store import Store

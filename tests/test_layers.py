@@ -141,7 +141,8 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.decoder", "ctypes"),
     ("binding.embedder", "ctypes"),
     ("binding.encoder", ""),
-    ("binding.sampler", "concurrent"),  # the pool that samples slots in parallel
+    ("binding.sampler", "concurrent"),  # masks that will be wanted
+    ("binding.sampler_factory", "concurrent"),  # the pool that samples slots in parallel
     ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh
     ("loading", ""),
     ("engine", "to_thread"),  # loading, and tokenising long texts

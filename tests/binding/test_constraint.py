@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llamahttp.binding.sampler import LlamaSampler, LlamaSamplerFactory
+from llamahttp.binding.sampler import LlamaSampler
+from llamahttp.binding.sampler_factory import LlamaSamplerFactory
 from llamahttp.candidates import NO_TOKEN
 from llamahttp.sampling import Tier
 from llamahttp.task import SamplingParams

@@ -12,7 +12,8 @@ import pytest
 
 from llamahttp.binding.decoder import LlamaDecoder
 from llamahttp.binding.model import LlamaModel
-from llamahttp.binding.sampler import LlamaSampler, LlamaSamplerFactory
+from llamahttp.binding.sampler import LlamaSampler
+from llamahttp.binding.sampler_factory import LlamaSamplerFactory
 from llamahttp.task import SamplingParams
 
 from .steps import SEPARATE, MakeDecoder, fill, text

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from llamahttp.binding.dry import MAX_KEPT
 from llamahttp.binding.model import LlamaModel
-from llamahttp.binding.sampler import LlamaSamplerFactory
+from llamahttp.binding.sampler_factory import LlamaSamplerFactory
 from llamahttp.candidates import NO_TOKEN
 from llamahttp.errors import InvalidRequest
 from llamahttp.samplers import SAMPLERS
