@@ -10,7 +10,7 @@ import openai
 import pytest
 from openai.types.responses import Response
 from process import REAL, Server
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 FRANCE = "What is the capital of France?"
 WEATHER: Any = {
@@ -29,8 +29,8 @@ NO_THOUGHT: Any = {"effort": "none"}
 
 
 class Person(BaseModel):
-    name: str
-    age: int
+    name: str = Field(max_length=12)  # a toy at a high temperature does not end by itself
+    age: int = Field(ge=0, le=150)
 
 
 @pytest.fixture(scope="module")
