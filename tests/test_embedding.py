@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from fake_embedder import FakeEmbedder
 from fakes import EOS, FakeDecoder, fake_engine
 from numpy.typing import NDArray
 
-from llamahttp.abc import BatchError
+from llamahttp.abc import BatchError, InputPart
 from llamahttp.config import Pooling
 from llamahttp.engine import Engine
 from llamahttp.errors import ContextExceeded, EngineError, InvalidRequest, NotSupported, QueueFull, Unavailable
@@ -127,6 +127,32 @@ async def test_embeddings_and_chats_take_turns(engines: Any) -> None:
     assert "embed" in log[: first + 2]
     assert "embed,embed" not in ",".join(log[first:last]), "a chat waited for two batches"
     assert "chat,chat" not in ",".join(log[first:last]), "embeddings waited for two steps"
+
+
+async def test_tokens_do_not_wait_for_a_batch_of_embeddings(engines: Any) -> None:
+    """Those of quick steps are held back for each other, but a batch may take as long as twenty of them."""
+    received: list[int] = []
+    decoder = FakeDecoder()
+    waiting: list[int] = []  # at the end of each batch of embeddings: tokens that were there before and not received
+
+    class Embedder(FakeEmbedder):
+        def decode(self, parts: Sequence[InputPart]) -> list[NDArray[np.float32]]:
+            vectors = super().decode(parts)
+            waiting.append(len(decoder.batches) - len(received))
+            return vectors
+
+    embedder = Embedder()
+    embedder.step_seconds = 0.02
+    engine = engines(embedder, decoder)
+    async with engine.submit(CompletionTask(tokens(5), n_predict=-1)) as stream:
+        embedding = asyncio.create_task(embed(engine, *[tokens(60)] * 40))
+        async for result in stream:
+            received += result.ids if isinstance(result, Tokens) else ()
+            if embedding.done():
+                break
+        await embedding
+    assert len(waiting) > 20
+    assert sorted(waiting)[len(waiting) // 2] == 0
 
 
 async def test_an_embedding_among_chats_is_served_within_two_steps(engines: Any) -> None:
