@@ -13,6 +13,7 @@ that it allows whole, and allow bytes that begin none.)
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Sequence
 
@@ -34,6 +35,9 @@ slices gain nothing, and each takes 0.15 s to make, with the GIL."""
 
 _LIMITS = llguidance.LLParserLimits(verbose_errors=False, max_grammar_size=100_000)
 """Its own limit of symbols lets one take 6 s to compile."""
+_BAD_REGEX = re.compile(r"regex parse error:\n.*?^error: ([^\n]+)", re.DOTALL | re.MULTILINE)
+_PLACE = re.compile(r"(at )?\d+\(\d+\): ")
+"""Line and column of what llguidance cannot read; limits have a place too."""
 
 
 class _Tokens:
@@ -155,9 +159,14 @@ def _reason(matcher: llguidance.LLMatcher) -> str:
 
 def reason(error: str) -> str:
     """An error of llguidance in a line for clients."""
+    unreadable = _BAD_REGEX.search(error)
+    if unreadable:
+        return f"a regular expression cannot be read: {unreadable[1]}"
     error = error.partition("\n")[0].partition("; try")[0].partition("; consider")[0]
     if not error or "NoExtension" in error:
         return "nothing matches it"
+    if _PLACE.match(error) and "limit" not in error:
+        return error
     return f"it is too complex ({error.removeprefix('panic: ')})"
 
 

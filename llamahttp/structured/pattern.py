@@ -22,7 +22,9 @@ WIDE = {
 }
 """The same, where they stand for all other characters: as many as in any dialect."""
 SAME = frozenset("tnrfv")
-QUANTIFIER = re.compile(r"\{[0-9]{1,6}(,[0-9]{0,6})?\}")
+QUANTIFIER = re.compile(r"\{([0-9]+)(?:,([0-9]*))?\}")
+MAX_TIMES = 999_999
+"""Of a quantifier."""
 HEX = re.compile(r"x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}")
 PROPERTY = re.compile(r"[pP]\{[A-Za-z_=]+\}")
 NAMED = re.compile(r"\?P?<[A-Za-z_]\w*>")
@@ -74,9 +76,7 @@ class _Reader:
             case ".":
                 return f"[^{LINE_ENDS}]"
             case "{":
-                found = QUANTIFIER.match(self._text, self._at - 1)
-                self._at = found.end() if found else self._at
-                return found.group() if found else r"\{"
+                return self._read_quantifier()
             case "}" | "]" | "/":
                 return f"\\{char}"
             case "\n":
@@ -96,6 +96,15 @@ class _Reader:
             self._at = found.end()
             return found.group()
         return ""
+
+    def _read_quantifier(self) -> str:
+        found = QUANTIFIER.match(self._text, self._at - 1)
+        if not found:
+            return r"\{"
+        if any(len(times.lstrip("0")) > len(str(MAX_TIMES)) for times in found.groups(default="")):
+            raise PatternError(f"the repetition '{found.group()}' is beyond the limit of {MAX_TIMES} times")
+        self._at = found.end()
+        return found.group()
 
     def _read_group(self) -> str:
         if not self._text.startswith("?", self._at):

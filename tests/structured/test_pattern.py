@@ -34,6 +34,7 @@ def compiler() -> GrammarCompiler:
         ("a{", ["a{"], ["a"]),
         ("a{2,3}", ["aa", "aaa"], ["a", "aaaa"]),
         ("a{0}b{1,}", ["bb"], ["ab"]),
+        ("a{0000002}", ["aa"], ["a"]),
         ("]}", ["]}"], []),
         ("(?:a|b)?", ["", "b"], ["ab"]),
         ("(?<name>a)(?P<other>b)", ["ab"], ["a"]),
@@ -76,6 +77,8 @@ def test_what_patterns_match(compiler: GrammarCompiler, pattern: str, matches: l
         ("[]", "matches nothing"),
         ("[a", "it ends too early"),
         ("\\", "it ends too early"),
+        ("a{1000000}", "'\\{1000000\\}' is beyond the limit of 999999 times"),
+        ("a{2,1000000}", "'\\{2,1000000\\}' is beyond"),
         ("a" * (MAX_PATTERN + 1), f"more than the limit of {MAX_PATTERN}"),
     ],
 )
