@@ -88,9 +88,7 @@ def test_a_call_and_its_answer(client: openai.OpenAI, streams: bool, is_stored: 
 
 def test_a_call_that_has_to_be(client: openai.OpenAI) -> None:
     for choice in ("required", {"type": "function", "name": "get_weather"}):
-        response = ask(
-            client, "Hello!", tools=[WEATHER], tool_choice=choice, reasoning=NO_THOUGHT, temperature=1.5, top_p=1
-        )
+        response = ask(client, "Hello!", tools=[WEATHER], tool_choice=choice, reasoning=NO_THOUGHT)
         (call,) = response.output
         assert (call.type, call.name, list(json.loads(call.arguments))) == ("function_call", "get_weather", ["city"])
         assert response.tool_choice == choice if isinstance(choice, str) else response.tool_choice.name == "get_weather"
