@@ -72,7 +72,7 @@ class Taken:
 
 
 class ResidentCache:
-    """All sequences of a decoder. Slots borrow them with `take` and give them back with `release`."""
+    """All sequences of a decoder. Slots borrow them with `take` and give them back with `give_back`."""
 
     def __init__(
         self,
