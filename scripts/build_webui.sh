@@ -64,7 +64,7 @@ build() {
         echo "$KEY" >out/.key
 }
 
-mkdir -p "$CACHE/webui"
+mkdir -p "$CACHE/webui" "${OUT%/*}"
 if [ $# -gt 0 ]; then
     NODE_HOME=$(get_node)
     cd "$ROOT/webui"

@@ -104,7 +104,7 @@ export const strings = {
   liveTitle: "What the server is doing",
   slots: "Slots",
   slot: (id: number) => `Slot ${id}`,
-  states: { idle: "idle", prefill: "reading", generating: "writing" } as Record<string, string>,
+  states: { idle: "idle", waiting: "waiting", prompt: "reading", generating: "writing" } as Record<string, string>,
   busy: "busy",
   contextUse: "context",
   noSlots: "This server does not show its slots (--slots).",
