@@ -26,7 +26,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from . import listen, terminal, tls
 from .api.state import STATE, ServerState
 from .app import LOADING, OpenEngine, make_app
-from .config import ServerConfig
+from .config import Pooling, ServerConfig
 from .connection import Connection
 from .engine import Engine
 from .loading import decide_sizes
@@ -229,7 +229,15 @@ def _started(app: web.Application, listeners: Listeners, began: float) -> termin
         n_ctx_slot=engine.n_ctx_slot,
         kv_unified=sizes.kv_unified,
         n_threads=sizes.n_threads,
+        purpose=_purpose(engine),
         urls=listeners.urls,
         paths=listeners.paths,
         seconds=time.perf_counter() - began,
     )
+
+
+def _purpose(engine: Engine) -> terminal.Purpose:
+    if engine.generates or engine.embedder is None:
+        return terminal.Purpose.CHAT
+    is_ranker = engine.embedder.pooling is Pooling.RANK
+    return terminal.Purpose.RERANKING if is_ranker else terminal.Purpose.EMBEDDING

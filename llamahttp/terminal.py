@@ -8,10 +8,12 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import NoReturn
 
 from .abc import ModelInfo
 from .config import DEMO_MODEL, LogConfig, ServerConfig
+from .listen import is_loopback
 from .log import OUTPUT, is_terminal
 from .version import __version__
 
@@ -21,6 +23,14 @@ BAR_WIDTH = 30
 REDRAW_S = 0.1
 SPARSE_S = 5.0
 """Seconds between progress lines where there is no terminal to draw on."""
+
+
+class Purpose(Enum):
+    """What a model is for: a route, and a body to try it with."""
+
+    CHAT = "chat/completions", '{"messages": [{"role": "user", "content": "Hello!"}]}'
+    EMBEDDING = "embeddings", '{"input": ["a cat", "a dog"]}'
+    RERANKING = "rerank", '{"query": "What purrs?", "documents": ["a car", "a cat"]}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,9 @@ class Started:
     n_ctx_slot: int
     kv_unified: bool
     n_threads: int
+    purpose: Purpose
     urls: Sequence[str]
+    """Without the prefix of every path."""
     paths: Sequence[str]
     """Of UNIX sockets; there is a URL or a path."""
     seconds: float
@@ -69,15 +81,23 @@ def _facts(started: Started) -> list[tuple[str, str]]:
         facts.append(("", "the built-in demo, a toy; load your own with -m model.gguf"))
     facts.append(("slots", _slots(started)))
     facts.append(("compute", f"{started.compute}; {started.n_threads} threads"))
-    facts.append(("API key", "needed" if started.config.api_keys else "not needed"))
-    facts += _listed("web page", started.urls)
-    facts += _listed("API", [f"{url}/v1" for url in started.urls[:1]])
+    facts.append(("API key", _key(started.config)))
+    prefix = started.config.http.api_prefix
+    if started.config.http.ui:
+        facts += _listed("web page", [f"{url}{prefix}/" if prefix else url for url in started.urls])
+    facts += _listed("API", [f"{url}{prefix}/v1" for url in started.urls[:1]])
     facts += _listed("socket", started.paths)
     return facts
 
 
 def _listed(name: str, values: Sequence[str]) -> list[tuple[str, str]]:
     return [("" if i else name, value) for i, value in enumerate(values)]
+
+
+def _key(config: ServerConfig) -> str:
+    if config.api_keys:
+        return "needed"
+    return "not needed" if is_loopback(config.host) else "not needed: whoever reaches this machine may use it"
 
 
 def _slots(started: Started) -> str:
@@ -88,10 +108,12 @@ def _slots(started: Started) -> str:
 
 def _curl(started: Started) -> list[str]:
     where = started.urls[0] if started.urls else f"--unix-socket {shlex.quote(started.paths[0])} http://localhost"
+    where += started.config.http.api_prefix
+    route, body = started.purpose.value
     key = " -H 'Authorization: Bearer YOUR-KEY'" if started.config.api_keys else ""
     return [
-        f"  curl {where}/v1/chat/completions -H 'Content-Type: application/json'{key} \\",
-        """    -d '{"messages": [{"role": "user", "content": "Hello!"}]}'""",
+        f"  curl {where}/v1/{route} -H 'Content-Type: application/json'{key} \\",
+        f"    -d '{body}'",
     ]
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from fakes import INFO
 
-from llamahttp.config import EngineConfig, ServerConfig
-from llamahttp.terminal import Started, greeting
+from llamahttp.config import EngineConfig, HttpConfig, ServerConfig
+from llamahttp.terminal import Purpose, Started, greeting
 
+PREFIXED = ServerConfig(http=HttpConfig(api_prefix="/llm"))
 STARTED = Started(
     config=ServerConfig(engine=EngineConfig(model=Path("/models/llama-8b.gguf"))),
     model=replace(INFO, desc="llama 8B Q4_K - Medium", n_params=8_030_261_312, n_bytes=4_913_000_000),
@@ -20,6 +21,7 @@ STARTED = Started(
     n_ctx_slot=8192,
     kv_unified=False,
     n_threads=6,
+    purpose=Purpose.CHAT,
     urls=("http://127.0.0.1:8080",),
     paths=(),
     seconds=1.234,
@@ -45,6 +47,13 @@ def test_a_model_of_ones_own() -> None:
         ({"config": ServerConfig()}, "the built-in demo, a toy; load your own with -m model.gguf\n"),
         ({"config": ServerConfig(api_keys=frozenset({"secret"}))}, "API key   needed\n"),
         ({"config": ServerConfig(api_keys=frozenset({"secret"}))}, "-H 'Authorization: Bearer YOUR-KEY'"),
+        ({"config": ServerConfig(host="0.0.0.0")}, "API key   not needed: whoever reaches this machine may use it\n"),
+        ({"config": ServerConfig(host="0.0.0.0", api_keys=frozenset({"secret"}))}, "API key   needed\n"),
+        ({"config": PREFIXED}, "web page  http://127.0.0.1:8080/llm/\n  API       http://127.0.0.1:8080/llm/v1\n"),
+        ({"config": PREFIXED}, "curl http://127.0.0.1:8080/llm/v1/chat/completions"),
+        ({"config": PREFIXED, "urls": (), "paths": ("/a.sock",)}, "--unix-socket /a.sock http://localhost/llm/v1/chat"),
+        ({"purpose": Purpose.EMBEDDING}, """v1/embeddings -H 'Content-Type: application/json' \\\n    -d '{"inp"""),
+        ({"purpose": Purpose.RERANKING}, """v1/rerank -H 'Content-Type: application/json' \\\n    -d '{"query": """),
         ({"paths": ("/run/a.sock",)}, "API       http://127.0.0.1:8080/v1\n  socket    /run/a.sock\n"),
         ({"paths": ("/run/a.sock",)}, "curl http://127.0.0.1:8080/v1/chat/completions"),
         ({"urls": ("http://a:1", "http://b:1")}, "web page  http://a:1\n            http://b:1\n"),
@@ -64,3 +73,7 @@ def test_with_a_unix_socket_only_its_path_and_a_curl_line_are_shown() -> None:
 
 def test_keys_are_never_shown() -> None:
     assert "secret" not in greeting(replace(STARTED, config=ServerConfig(api_keys=frozenset({"secret"}))))
+
+
+def test_without_a_page_none_is_shown() -> None:
+    assert "web page" not in greeting(replace(STARTED, config=ServerConfig(http=HttpConfig(ui=False))))
