@@ -72,7 +72,7 @@ SLOTS: tuple[Flag, ...] = (
         metavar="PATH",
         parse=directory,
         env="LLAMA_ARG_CACHE_DISK",
-        help="directory for cached prompts, which outlive the server (default: none)",
+        help="directory for cached prompts, which outlive the server; made if it is not there (default: none)",
     ),
     Value(
         names=("--cache-disk-size",),
@@ -110,7 +110,7 @@ SLOTS: tuple[Flag, ...] = (
         target="slot_save_path",
         metavar="PATH",
         parse=directory,
-        help="directory for what POST /slots/ID saves and restores (default: off)",
+        help="directory for what POST /slots/ID saves and restores; made if it is not there (default: off)",
     ),
     Value(
         names=("--target-step-ms",),
