@@ -20,6 +20,8 @@ interface Writing {
 
 /** How often an answer is saved while it is written. */
 const SAVE_MS = 500;
+/** Another tab may be about to begin an answer that is younger and has no stream yet. */
+const STARTING_MS = 10_000;
 
 class Chat {
   conversations = $state.raw<Conversation[]>([]);
@@ -223,6 +225,7 @@ class Chat {
   }
 
   async #resume(message: Message): Promise<void> {
+    if (!message.stream && Date.now() - message.createdAt < STARTING_MS) return;
     const ended = await this.#write(message, (signal) => server.resume(message.stream, signal));
     if (ended.status !== "failed") return;
     // The server has forgotten it, or never had it: what was saved before is what there is.
