@@ -10,6 +10,7 @@ from .conftest import Client, Start
     [
         (b"", "the request has no body; JSON is expected"),
         (b" \n", "the request has no body; JSON is expected"),
+        (b"\xef\xbb\xbf", "the request has no body; JSON is expected"),
         (b"{nope", "the request body is not valid JSON: "),
         (b'{"a": NaN}', "the request body is not valid JSON: "),
         (b'{"a": "\xff"}', "the request body is not valid JSON: "),
@@ -33,6 +34,11 @@ async def test_the_content_type_does_not_matter(client: Client) -> None:
     async with client.post("/tokenize", data=b'{"content": "a"}', headers=headers) as response:
         assert await response.read() == b'{"tokens":[97]}'
         assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+
+
+async def test_a_byte_order_mark_does_not_matter(client: Client) -> None:
+    async with client.post("/tokenize", data=b'\xef\xbb\xbf{"content": "a"}') as response:
+        assert await response.read() == b'{"tokens":[97]}'
 
 
 async def test_a_compressed_body_is_refused_and_the_next_request_works(client: Client) -> None:
