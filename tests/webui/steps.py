@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.async_api import Locator, Page
+    from playwright.async_api import Locator, Page, Route
 
 
 async def ready(page: Page) -> None:
@@ -32,6 +33,16 @@ async def whole(answer: Locator) -> str:
 async def text_of(answer: Locator) -> str:
     parts = answer.locator(":scope > .markdown")
     return (await parts.inner_text()).strip() if await parts.count() else ""
+
+
+async def endless(page: Page) -> None:
+    """Make answers long: what the model says ends nothing."""
+
+    async def go_on(route: Route) -> None:
+        body = json.loads(route.request.post_data or "{}") | {"ignore_eos": True, "max_tokens": 1500}
+        await route.continue_(post_data=json.dumps(body))
+
+    await page.route("**/v1/chat/completions", go_on)
 
 
 def answers(page: Page) -> Locator:

@@ -9,22 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .conftest import Open
-from .steps import act, answers, ask, questions, ready, send, set_parameters, text_of, whole
+from .steps import act, answers, ask, endless, questions, ready, send, set_parameters, text_of, whole
 
 if TYPE_CHECKING:
     from playwright.async_api import Page, Route
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-async def endless(page: Page) -> None:
-    """Make answers long: what the model says ends nothing."""
-
-    async def go_on(route: Route) -> None:
-        body = json.loads(route.request.post_data or "{}") | {"ignore_eos": True, "max_tokens": 1500}
-        await route.continue_(post_data=json.dumps(body))
-
-    await page.route("**/v1/chat/completions", go_on)
 
 
 async def grown(page: Page, length: int) -> None:

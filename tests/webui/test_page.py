@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .conftest import KEY, Open
-from .steps import answers, ask, ready, send, write_answer
+from .steps import answers, ask, endless, ready, send, write_answer
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -159,19 +159,11 @@ async def test_the_first_paint_comes_soon_and_takes_little(open_page: Open) -> N
 async def test_the_live_page_shows_slots_at_work(open_page: Open) -> None:
     page = await open_page()
     await ready(page)
-    await set_long(page)
+    await endless(page)
     await send(page, "Tell me a story.")
     await page.get_by_role("link", name="Live").click()
     await page.locator(".lanes .busy").wait_for()
     await page.locator(".chart canvas").wait_for()
     await page.get_by_role("link", name="Back to chat").click()
-    await answers(page).last.wait_for()
-
-
-async def set_long(page: Page) -> None:
-    await page.evaluate(
-        """localStorage.setItem("llamahttp.parameters",
-            JSON.stringify({ max_tokens: 600, logit_bias: [["<|im_end|>", false]] }))"""
-    )
-    await page.reload()
-    await ready(page)
+    await page.get_by_role("button", name="Stop").click()
+    await page.wait_for_selector("article[data-status=stopped]")
