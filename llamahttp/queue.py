@@ -290,7 +290,7 @@ class TaskQueue:
                 return
             self._waiting.remove(stream)
             retry_after = self._expected_wait()
-        message = f"no slot became free within {self._timeout:g} seconds (--queue-timeout)"
+        message = f"no slot became free within {self._timeout:g} s (--queue-timeout)"
         stream._push(Failure(QueueTimeout(message, retry_after=retry_after)))
 
     def _expected_wait(self) -> int:

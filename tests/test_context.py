@@ -328,7 +328,7 @@ async def test_the_least_urgent_is_preempted_first() -> None:
 
 async def test_a_task_that_waits_too_long_for_a_slot_is_refused() -> None:
     async with fake_engine(FakeDecoder(n_slots=1), queue_timeout=0.05) as engine, KeptBusyOnce(engine):
-        with pytest.raises(Unavailable, match=r"no slot became free within 0.05 seconds") as caught:
+        with pytest.raises(Unavailable, match=r"no slot became free within 0.05 s \(--queue") as caught:
             await collect(engine, CompletionTask(prompt("waits")))
         assert caught.value.retry_after is not None
 

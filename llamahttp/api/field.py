@@ -170,7 +170,7 @@ def _number(field: Field, name: str, value: object) -> float:
         raise wrong_type(name, "number", value)
     result = float(_limited(field, name, _as_float(value)))
     if abs(result) > FLOAT32_MAX:
-        raise InvalidRequest(f"Field '{name}': Value must be finite, but got {result:g}")
+        raise InvalidRequest(f"Field '{name}': Value must be finite as a 32-bit float, but got {result:g}")
     return result
 
 

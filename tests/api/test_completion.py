@@ -111,7 +111,7 @@ async def test_adapters_of_a_request(start: Start, lora: object, adapters: objec
         ([{"id": 0, "scale": 1}, {"scale": 1}], "[1].id': type must be number, but is null"),
         ([{"id": "a", "scale": 1}], "[0].id': type must be number, but is string"),
         ([{"id": 0, "scale": "1"}], "[0].scale': type must be number, but is string"),
-        ([{"id": 0, "scale": 1e39}], "[0].scale': Value must be finite, but got 1e+39"),
+        ([{"id": 0, "scale": 1e39}], "[0].scale': Value must be finite as a 32-bit float, but got 1e+39"),
         ([5], "[0]': type must be object, but is number"),
     ],
 )

@@ -104,7 +104,6 @@ def test_a_request_s_constraint_replaces_the_default_one() -> None:
     assert [request.values["json_schema"] for request in requests] == [{"type": "null"}] * 2 + [None, None, True]
 
 
-
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -152,7 +151,7 @@ def test_a_wrong_sampler_is_named(value: object, message: str) -> None:
         ("dry_sequence_breakers", ["x"] * 17, "at most 16 entries are allowed, but got 17"),
         ("dry_sequence_breakers", "x", "type must be array of strings, but is string"),
         ("mirostat_tau", "x", "type must be number, but is string"),
-        ("typical_p", 1e39, "Value must be finite, but got 1e+39"),
+        ("typical_p", 1e39, "Value must be finite as a 32-bit float, but got 1e+39"),
     ],
 )
 def test_hard_limits_of_sampling(name: str, value: object, message: str) -> None:
