@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     try:
         return _run(sys.argv[1:] if argv is None else argv, environ)
     except flags.Show as show:
-        print(_shown(str(show), environ), end="")
+        _print(_shown(str(show), environ))
         return 0
     except StartupError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -56,6 +56,13 @@ def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
     _on_signals(signal.default_int_handler)  # there are sockets to close now; once it runs, the loop takes signals
     return run(config, BEGAN)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:  # `| head` has read enough; the interpreter flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _shown(what: str, environ: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -86,6 +87,15 @@ def test_the_version_is_ours_and_that_of_the_library_where_one_is_built(tmp_path
     assert re.fullmatch(r"llama\.cpp \S+ \([0-9a-f]{8}\)", theirs)
     with Server(REAL, ["--version"], {"LLAMAHTTP_LIB": str(tmp_path)}) as server:
         assert server.end() == (0, ours + "\n", "")
+
+
+@pytest.mark.parametrize("flag", ["--help", "--completion-bash", "--version"])
+def test_a_reader_that_has_read_enough_is_no_fault(flag: str) -> None:
+    with subprocess.Popen([*REAL, flag], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 # --- not starting: one line on stderr, no traceback
