@@ -61,12 +61,18 @@ class Tiling:
     """1 beside slots that generate: what goes with their rows, so that whole tiles are left."""
 
     def take(self, prompt: WaitingPrompt, budget: int) -> int:
-        """Tokens of a prompt for a step that has room for `budget`; never so that less than a tile is left."""
+        """Tokens of a prompt for a step that has room for `budget`: the most that leave no piece shorter than a tile,
+        neither in a physical batch nor of the prompt."""
         least = self.n_rows + self.n_with_others
-        n = min(prompt.n_left, max(budget, least))
+        most = min(prompt.n_left, max(budget, least))
+        n = next((n for n in range(most, least - 1, -1) if self._is_whole(n, prompt.n_left - n)), most)
         if 0 < prompt.n_left - n < least:
-            n = prompt.n_left - least if prompt.n_left >= 2 * least else prompt.n_left
+            n = prompt.n_left  # less than two tiles: a step of its own for the rest would take longer
         return n if prompt.n_to_mark is None else min(n, prompt.n_to_mark)
+
+    def _is_whole(self, n: int, n_left: int) -> bool:
+        n_last = (n - self.n_with_others) % self.n_together
+        return (n_last == 0 or n_last >= self.n_rows) and (n_left == 0 or n_left >= self.n_rows + self.n_with_others)
 
     def fits(self, n_prompts: int, n_take: int) -> bool:
         """Whether so many prompts are computed together, `n_take` rows of each."""

@@ -116,6 +116,13 @@ def test_a_far_prompt_is_computed_in_parts_of_at_least_a_tile(n_left: int, budge
     assert n_short <= 1  # a prompt that is shorter than a tile
 
 
+@pytest.mark.parametrize(("n_with_others", "n_take"), [(0, 512), (1, 513)])
+def test_a_far_part_leaves_no_short_piece_in_a_physical_batch(n_with_others: int, n_take: int) -> None:
+    tiling = replace(TILING, n_with_others=n_with_others)
+    assert plan_prompts([far(0, 5000)], 542, tiling) == [PromptPart(0, n_take, False)]
+    assert plan_prompts([far(0, 5000)], 600, tiling) == [PromptPart(0, 600, False)]
+
+
 def test_a_far_part_ends_where_a_checkpoint_is_taken() -> None:
     assert plan_prompts([far(0, 500, n_to_mark=20)], 512, TILING) == [PromptPart(0, 20, False)]
 
