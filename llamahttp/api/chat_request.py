@@ -60,7 +60,11 @@ def thoughts_of(reading: Reading) -> Thoughts | None:
 
 
 def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
-    """What the prompt already holds of the answer and the client is to see."""
+    """What the prompt already holds of the answer and the client is to see.
+
+    A message that is continued without being asked to is part of the answer, as in llama-server.
+    """
     if chat.thought and request.values["reasoning_format"] == "none":
         return chat.thought
-    return chat.prefill if request.echo else ""
+    is_asked = bool(request.values["continue_final_message"])
+    return chat.prefill if request.echo or not is_asked else ""

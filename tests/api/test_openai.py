@@ -156,8 +156,10 @@ async def test_timings_of_a_chat(client: Client) -> None:
 
 async def test_an_assistant_message_at_the_end_is_continued(client: Client) -> None:
     messages = [*MESSAGES, {"role": "assistant", "content": ANSWER[:4]}]
-    assert (await chat(client, messages=messages))["choices"][0]["message"]["content"] == ANSWER[4:7]
-    echoed = await chat(client, messages=messages, echo=True)
+    assert (await chat(client, messages=messages))["choices"][0]["message"]["content"] == ANSWER[:7]
+    asked: dict[str, Any] = {"messages": messages, "continue_final_message": True, "add_generation_prompt": False}
+    assert (await chat(client, **asked))["choices"][0]["message"]["content"] == ANSWER[4:7]
+    echoed = await chat(client, **asked, echo=True)
     assert echoed["choices"][0]["message"]["content"] == ANSWER[:7]
 
 

@@ -73,6 +73,8 @@ def prompt_body(values: Mapping[str, Any]) -> dict[str, Any]:
         "tools": list(chat_tools(values["tools"])),
         "reasoning_effort": values["output_config"].get("effort"),
     }
+    if body["messages"][-1]["role"] == "assistant":  # the answer goes on with it, and does not repeat it
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
     if format := values["output_config"].get("format"):
         schema = {"name": "answer", "strict": True, "schema": format["schema"]}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
