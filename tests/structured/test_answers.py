@@ -135,7 +135,7 @@ def test_the_rest_of_a_message(client: openai.OpenAI) -> None:
     schema = {"properties": {"a": {"type": "boolean"}}, "required": ["a"]}
     begun = [*USER, {"role": "assistant", "content": '{"a'}]
     choice, *_ = ask(client, messages=begun, json_schema=schema)
-    assert set(json.loads('{"a' + choice.message.content)) == {"a"}
+    assert set(json.loads(choice.message.content)) == {"a"}
     with pytest.raises(openai.BadRequestError, match="the beginning of the answer, 'xx', does not obey"):
         ask(client, messages=[*USER, {"role": "assistant", "content": "xx"}], json_schema=schema)
 
