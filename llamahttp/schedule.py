@@ -60,19 +60,23 @@ class Tiling:
     n_with_others: int = 0
     """1 beside slots that generate: what goes with their rows, so that whole tiles are left."""
 
+    @property
+    def least(self) -> int:
+        """The shortest part of a prompt that is computed as a whole tile."""
+        return self.n_rows + self.n_with_others
+
     def take(self, prompt: WaitingPrompt, budget: int) -> int:
         """Tokens of a prompt for a step that has room for `budget`: the most that leave no piece shorter than a tile,
         neither in a physical batch nor of the prompt."""
-        least = self.n_rows + self.n_with_others
-        most = min(prompt.n_left, max(budget, least))
-        n = next((n for n in range(most, least - 1, -1) if self._is_whole(n, prompt.n_left - n)), most)
-        if 0 < prompt.n_left - n < least:
+        most = min(prompt.n_left, max(budget, self.least))
+        n = next((n for n in range(most, self.least - 1, -1) if self._is_whole(n, prompt.n_left - n)), most)
+        if 0 < prompt.n_left - n < self.least:
             n = prompt.n_left  # less than two tiles: a step of its own for the rest would take longer
         return n if prompt.n_to_mark is None else min(n, prompt.n_to_mark)
 
     def _is_whole(self, n: int, n_left: int) -> bool:
         n_last = (n - self.n_with_others) % self.n_together
-        return (n_last == 0 or n_last >= self.n_rows) and (n_left == 0 or n_left >= self.n_rows + self.n_with_others)
+        return (n_last == 0 or n_last >= self.n_rows) and (n_left == 0 or n_left >= self.least)
 
     def fits(self, n_prompts: int, n_take: int) -> bool:
         """Whether so many prompts are computed together, `n_take` rows of each."""
