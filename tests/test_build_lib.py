@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -180,9 +179,7 @@ def test_a_build_is_installed_and_found_again(workshop: Workshop) -> None:
     assert first.stdout.splitlines()[-1] == str(workshop.current.resolve())
     assert workshop.answer() == 42
 
-    start = time.monotonic()
     again = workshop.build()
-    assert time.monotonic() - start < 2
     assert again.stderr == f"build_lib: libllama is up to date: {workshop.current.resolve()}\n"
 
 

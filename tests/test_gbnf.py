@@ -141,7 +141,7 @@ def test_rules_that_lead_from_one_to_the_next_are_counted() -> None:
 
 @pytest.mark.parametrize("text", ["(" * 50_000, 'root ::= ("a"' * 12_000, "root ::= " + "[" * 60_000, chain(3000)])
 def test_hostile_texts_are_refused_at_once(text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(GrammarError):
         to_lark(text, N_TOKENS)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1

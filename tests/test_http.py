@@ -135,7 +135,7 @@ def test_a_reader_that_stands_still_blocks_nobody_and_is_cut_off(url: str) -> No
         client.sendall(post("/completion", f"Content-Length: {len(body)}\r\n") + body)
         began = time.monotonic()
         assert requests.post(f"{url}/completion", data=BODY, timeout=10).json()["stop"]
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8
         deadline = time.monotonic() + 15
         while any(slot["is_processing"] for slot in get(f"{url}/slots")[1]):
             assert time.monotonic() < deadline

@@ -85,7 +85,7 @@ def test_what_goes_on_for_long_costs_no_more_in_the_end() -> None:
     scanner = TriggerScanner(Triggers([Trigger(WORD, "<never>"), Trigger(PATTERN, r"<nev(er)>")]))
     costs = []
     for part in range(8):
-        began = time.perf_counter()
+        began = time.thread_time()
         for token in range(4000):
             assert scanner.feed(token, b" <never") is None
         costs.append(time.perf_counter() - began)
@@ -103,9 +103,9 @@ def test_a_hostile_pattern_takes_no_time() -> None:
     source = "(a+)+(a+)+(a+)+(a+)+c"
     with pytest.raises(re.error):
         re.compile(source + "(")
-    began = time.perf_counter()
+    began = time.thread_time()
     assert scan([Trigger(PATTERN, source)], [b"a" * 5000] * 3) is None
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize("source", ["(", "a(?=b)", "x" * 10_000, ""])

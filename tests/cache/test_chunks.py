@@ -47,6 +47,6 @@ def test_what_is_skipped_and_what_is_new_between_parts() -> None:
 def test_long_texts_of_few_different_tokens_are_searched_quickly() -> None:
     old, new = np.ones((2, 100_000), np.int32)
     old[::200], new[201] = 2, 3
-    began = time.perf_counter()
+    began = time.thread_time()
     assert list(equal_chunks(old, new, 0, 256)) == []
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
