@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_DEPTH = 64
+BLOCK_DEPTH = 32
 """Logits a block: block j of n holds the logits j, j + n, j + 2n, ... so that maxima are taken over whole rows."""
 
 NO_TOKEN = -1
@@ -61,36 +61,24 @@ def argmax_without(row: NDArray[np.float32], banned: NDArray[np.int32]) -> int:
     return int(allowed.argmax())
 
 
-def top_tokens(logits: NDArray[np.float32], n: int) -> list[NDArray[np.int32]]:
-    """For each row of float32[n_rows, n_vocab] the tokens, ascending, of at least its `n` largest logits.
+def top_tokens(row: NDArray[np.float32], n: int) -> NDArray[np.int32]:
+    """The tokens, ascending, of at least the `n` largest logits of float32[n_vocab].
 
     There are never fewer, and more only where blocks hold several large ones. Needs n <= n_vocab // BLOCK_DEPTH.
+    Row after row, each while it is in the core's own cache, is faster than all rows of a step at once.
     """
     # row      [0 ..... n_blocks ..... 2 n_blocks ........ depth * n_blocks ... n_vocab)
     # maxima   over the depth values at j, j + n_blocks, j + 2 n_blocks, ...       tail: compared one by one
-    n_rows, n_vocab = logits.shape
-    n_blocks = n_vocab // BLOCK_DEPTH
+    n_blocks = len(row) // BLOCK_DEPTH
     n_whole = n_blocks * BLOCK_DEPTH
-    blocks = logits[:, :n_whole].reshape(n_rows, BLOCK_DEPTH, n_blocks)
-    maxima = blocks.max(axis=1)
-    # n blocks have a maximum of at least this, so at least n logits are not smaller
-    thresholds = np.partition(maxima, n_blocks - n, axis=1)[:, n_blocks - n]
-    return [_at_least(blocks[i], maxima[i], logits[i, n_whole:], n_whole, thresholds[i]) for i in range(n_rows)]
-
-
-def _at_least(
-    blocks: NDArray[np.float32],
-    maxima: NDArray[np.float32],
-    tail: NDArray[np.float32],
-    n_whole: int,
-    threshold: np.float32,
-) -> NDArray[np.int32]:
-    columns = np.flatnonzero(maxima >= threshold)
-    depth, column = np.nonzero(blocks[:, columns] >= threshold)
-    tokens = depth * blocks.shape[1] + columns[column]
-    if len(tail):
-        tokens = np.concatenate((tokens, n_whole + np.flatnonzero(tail >= threshold)))
-    return np.asarray(tokens, np.int32)  # depth is the slow axis: ascending already
+    maxima = row[:n_whole].reshape(BLOCK_DEPTH, n_blocks).max(axis=0)
+    threshold = np.partition(maxima, n_blocks - n)[n_blocks - n]  # n blocks reach it, so at least n logits do
+    starts = np.arange(0, n_whole, n_blocks)[:, np.newaxis]
+    tokens = (starts + np.flatnonzero(maxima >= threshold)).ravel()  # ascending: the depth is the slow axis
+    tokens = tokens[row[tokens] >= threshold]
+    if n_whole < len(row):
+        tokens = np.concatenate((tokens, n_whole + np.flatnonzero(row[n_whole:] >= threshold)))
+    return tokens.astype(np.int32)
 
 
 def distinct(*parts: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -35,6 +35,7 @@ class Candidates:
 
     def __init__(self, capacity: int) -> None:
         self._data = np.zeros(capacity, TOKEN_DATA)
+        self._address = self._data.ctypes.data
         self._array = TokenDataArray()
         self.pointer = c.byref(self._array)
 
@@ -43,7 +44,7 @@ class Candidates:
         n, data, array = len(logits), self._data, self._array
         data["id"][:n] = tokens
         data["logit"][:n] = logits
-        array.data, array.size, array.selected, array.sorted = data.ctypes.data, n, -1, is_sorted
+        array.data, array.size, array.selected, array.sorted = self._address, n, -1, is_sorted
 
     @property
     def size(self) -> int:
@@ -65,7 +66,7 @@ class Candidates:
     def probs(self, token: int, n_top: int) -> TokenProbs:
         """The logarithms of the probabilities of `token` and of the `n_top` likeliest that the chain has left."""
         array = self._array
-        start = (array.data - self._data.ctypes.data) // TOKEN_DATA.itemsize  # xtc moves the beginning
+        start = (array.data - self._address) // TOKEN_DATA.itemsize  # xtc moves the beginning
         left = self._data[start : start + array.size]
         p = left["p"]
         own = float(p[left["id"] == token][0])

@@ -122,8 +122,9 @@ class LlamaSampler:
             token = candidates.argmax_without(row, self._banned)
         return self._certain(token)
 
-    def choose_among(self, desk: Desk, row: NDArray[np.float32], tokens: NDArray[np.int32]) -> int:
-        """CANDIDATES: what the chain selects among `tokens`, ascending, and those whose logits it changes first."""
+    def choose_among_few(self, desk: Desk, row: NDArray[np.float32]) -> int:
+        """CANDIDATES: what the chain selects among the largest logits and those that it changes first."""
+        tokens = candidates.top_tokens(row, self.n_candidates)
         if len(self.changed):
             tokens = candidates.distinct(tokens, self.changed)
         return self._select(desk, tokens, row[tokens])
@@ -134,7 +135,7 @@ class LlamaSampler:
         row = self._before_cut(desk, row)
         match self.tier:
             case Tier.CHANGED:
-                (tokens,) = candidates.top_tokens(row[np.newaxis], plan.top_k)
+                tokens = candidates.top_tokens(row, plan.top_k)
                 return self._select_changed(desk, tokens, row[tokens])
             case Tier.FLOOR:
                 tokens = candidates.at_least(row, -math.log(plan.min_p))
@@ -267,8 +268,7 @@ class LlamaSampler:
         if self.tier is not Tier.CANDIDATES:
             return self.choose(desk, masked, all_tokens)
         masked[self._banned] = -np.inf
-        (tokens,) = candidates.top_tokens(masked[np.newaxis], self.n_candidates)
-        return self.choose_among(desk, masked, tokens)
+        return self.choose_among_few(desk, masked)
 
     def close(self) -> None:
         chain, self._chain = self._chain, None

@@ -36,9 +36,6 @@ MAX_HISTORY = 1 << 20
 MAX_INFILL_PIECE = 512
 """Bytes of a token's text that libllama's infill has room for."""
 
-N_PER_TASK = 4
-"""Slots with few candidates that one thread of the pool samples: less would not pay for the crossing."""
-
 
 class LlamaSamplerFactory:
     """Owns the pool of threads, and of each thread what it needs to sample."""
@@ -196,38 +193,27 @@ class LlamaSamplerFactory:
         return [sampler.likeliest(logits[i], tokens[i]) for i, sampler in enumerate(samplers)]
 
     def _sample_candidates(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
-        return self._in_parts(self._choose_among, samplers, logits, N_PER_TASK)
+        """All on this thread: each row is many short steps, and threads that take turns at the GIL take half as long
+        again as one."""
+        return [sampler.choose_among_few(self._own, row) for sampler, row in zip(samplers, logits, strict=True)]
 
     def _sample_others(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
-        return self._in_parts(self._choose_each, samplers, logits, 1)
-
-    def _in_parts(
-        self,
-        choose: Callable[[Desk, Sequence[LlamaSampler], NDArray[np.float32]], list[int]],
-        samplers: Sequence[LlamaSampler],
-        logits: NDArray[np.float32],
-        n_least: int,
-    ) -> list[int]:
-        """What `choose` gives, in parts of at least `n_least` slots: the first here, the others on the pool."""
-        n_parts = max(1, min(self._n_workers, len(samplers) // n_least))
+        """In parts: the first here, the others on the pool."""
+        n_parts = min(self._n_workers, len(samplers))
         ends = [len(samplers) * i // n_parts for i in range(n_parts + 1)]
 
         def choose_part(first: int, last: int) -> list[int]:
             with self._desk() as desk:
-                return choose(desk, samplers[first:last], logits[first:last])
+                return self._choose_each(desk, samplers[first:last], logits[first:last])
 
         others = [self._pool.submit(choose_part, *part) for part in pairwise(ends[1:])]
         try:
-            tokens = choose(self._own, samplers[: ends[1]], logits[: ends[1]])
+            tokens = self._choose_each(self._own, samplers[: ends[1]], logits[: ends[1]])
         finally:
             wait(others)  # also when one fails: the samplers are closed then, and the logits overwritten
         for other in others:
             tokens += other.result()
         return tokens
-
-    def _choose_among(self, desk: Desk, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
-        rows = candidates.top_tokens(logits, max(sampler.n_candidates for sampler in samplers))
-        return [sampler.choose_among(desk, logits[i], rows[i]) for i, sampler in enumerate(samplers)]
 
     def _choose_each(self, desk: Desk, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
         return [sampler.choose(desk, logits[i], self._all_tokens) for i, sampler in enumerate(samplers)]
