@@ -52,6 +52,7 @@ from .task import (
     StopReason,
     Tokens,
 )
+from .trace import Beat, NoTrace, StepTrace
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class ServerContext:
         store: Store,
         *,
         embedding: EmbeddingSide | None = None,
+        trace: StepTrace | None = None,
         on_failure: Callable[[EngineError], None] = lambda error: None,
         on_rebuild: Callable[[bool], None] = lambda begins: None,
     ) -> None:
@@ -127,6 +129,7 @@ class ServerContext:
         self._counts: defaultdict[str, float] = defaultdict(int)
         self._misses: Counter[Miss] = Counter()
         self._meter = StepMeter()
+        self._trace = trace or NoTrace()
         self._closing = self._gave_up = False
         self._thread: threading.Thread | None = None
 
@@ -190,13 +193,19 @@ class ServerContext:
         self._receive()
         self._place_waiting()
         generating, parts = self._plan()
+        self._trace.lap(Beat.PLAN)
         if parts:
             self._deliver()  # what waited: such a step may be long
+            self._trace.lap(Beat.DELIVER)
         if (generating or parts) and self._decode(generating, parts):
             self._apply(generating, parts)
+            self._trace.lap(Beat.APPLY)
         self._deliver(may_wait=bool(generating))
+        self._trace.lap(Beat.DELIVER)
         self._embed(is_alone=not generating)
         self._cache.store_some(n_generating=len(generating), n_prompts=len(parts))
+        self._trace.lap(Beat.REST)
+        self._trace.end(len(generating), sum(part.n_take for part in parts))
 
     def _embed(self, *, is_alone: bool) -> None:
         """A batch of embeddings after each step of those who generate, so that neither waits for long."""
@@ -229,6 +238,7 @@ class ServerContext:
             self._release(slot)
         if self._store.has_disk and not self._gave_up:
             self._store_rest()
+        self._trace.close()
 
     def _store_rest(self) -> None:
         """Give the disk what is in memory, for a while, so that the next start finds it."""
@@ -242,6 +252,7 @@ class ServerContext:
         if not self._inbox:
             free = {slot.id for slot in self._slots if slot.is_idle}
             self._inbox += self._queue.receive(block=not self._has_work(), free_slots=free)
+            self._trace.lap(Beat.WAIT)
         while self._inbox:  # one by one: should one fail, those behind it are still there
             message = self._inbox.popleft()
             match message:
@@ -295,6 +306,10 @@ class ServerContext:
             stream = self._queue.next_task(free)
             if stream is None:
                 return
+            if len(stream.task.prompt) == 0:
+                id_slot = next(slot.id for slot in self._slots if slot.is_idle and stream.task.id_slot in (-1, slot.id))
+                self._deliveries.append((stream, Finished(StopReason.EMPTY, Timings(0, 0, 0.0, 0, 0.0), id_slot, 0)))
+                continue
             error: LlamaHTTPError = EngineError("the engine failed to launch the task")
             try:
                 self._launch(stream)
@@ -402,6 +417,7 @@ class ServerContext:
         n_rows = self._rows.fill(generating, parts)
         if self._config.backend_sampling:
             self._set_samplers()
+        self._trace.lap(Beat.PLAN)
         began = time.perf_counter()
         try:
             self._decoder.decode(n_rows)
@@ -409,6 +425,7 @@ class ServerContext:
             self._survive(error, [*generating, *(self._slots[part.id_slot] for part in parts)])
             return False
         ms = 1e3 * (time.perf_counter() - began)
+        self._trace.lap(Beat.DECODE)
         self._pace.observe(len(generating), n_rows - len(generating), ms)
         self._meter.step(ms / 1e3, n_rows)
         self._count(n_steps=1, n_rows=n_rows, decode_ms=ms, n_busy_slots=len(generating) + len(parts))
@@ -497,12 +514,15 @@ class ServerContext:
                 slot.n_passed += n_prompt - own.get(slot.id, 0)
 
     def _sample(self, slots: Sequence[Slot]) -> None:
+        self._trace.lap(Beat.APPLY)
         logits = self._decoder.logits(len(slots))
+        self._trace.lap(Beat.DECODE)  # which on a GPU ends here
         samplers = [slot.sampler for slot in slots if slot.sampler is not None]
         given: Sequence[int | None] = ()
         if self._config.backend_sampling:
             given = self._decoder.sampled([slot.sequence.id for slot in slots if slot.sequence is not None])
         tokens = self._samplers.sample(samplers, logits, given)
+        self._trace.lap(Beat.SAMPLE)
         now = time.perf_counter()
         self._meter.tokens(now, [slot.clock.last_token for slot in slots])
         for row, (slot, token) in enumerate(zip(slots, tokens, strict=True)):

@@ -48,6 +48,7 @@ from .queue import EmbeddingStream, EraseSlot, Loaded, RestoreSlot, ResultStream
 from .rerank import rerank_prompt
 from .task import CompletionTask, EmbeddingTask, EngineSnapshot, Finished, SamplingParams, Tokens
 from .text import TextAssembler
+from .trace import open_trace
 
 DEFAULT_SAMPLING = SamplingParams()
 
@@ -148,6 +149,7 @@ class Engine:
             ),
             self._store,
             embedding=EmbeddingSide(self.embedder, config.target_step_ms) if self.embedder is not None else None,
+            trace=open_trace(),
             on_failure=self._fail,
             on_rebuild=self._note_rebuild,
         )
@@ -243,8 +245,6 @@ class Engine:
         prompt = task.prompt
         if not self.generates:
             raise NotSupported("This model only computes embeddings: it does not generate text")
-        if len(prompt) == 0:
-            raise InvalidRequest("the prompt is empty: it has no token to continue from")
         self._check_ids("prompt", prompt)
         if len(prompt) >= self.n_ctx_slot:
             raise ContextExceeded(len(prompt), self.n_ctx_slot)

@@ -64,6 +64,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("task", ""),
     ("meter", ""),
     ("metrics", "prometheus_client"),
+    ("trace", "environ"),  # $LLAMAHTTP_STEP_TRACE
     ("text", ""),
     ("tools", ""),
     ("tools.events", ""),
