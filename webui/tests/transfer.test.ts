@@ -9,7 +9,7 @@ function conversation() {
   const question = newMessage({ conversationId, parentId: null, role: "user", content: "Why?" });
   const first = newMessage({ conversationId, parentId: question.id, role: "assistant", content: "So.", model: "m" });
   const second = newMessage({ conversationId, parentId: question.id, role: "assistant", content: "Because.", model: "m" });
-  return { conversation: { ...made, leaf: first.id }, messages: [question, first, second] };
+  return { conversation: { ...made, leaf: first.id }, messages: [question, first, second], contents: [] };
 }
 
 test("what is exported comes back, with every branch, under new names", () => {

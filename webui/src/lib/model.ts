@@ -21,6 +21,40 @@ export interface Cost {
   promptSpeed: number;
 }
 
+/** `text` and `pdf` are read by the model as text, `image` and `audio` as they are, where it can. */
+export type AttachmentKind = "text" | "pdf" | "image" | "audio";
+
+/** A file that a message carries; what is in it stands in the table of contents, by the same id. */
+export interface Attachment {
+  id: string;
+  name: string;
+  kind: AttachmentKind;
+  /** MIME type of the content. */
+  type: string;
+  /** Bytes of the file. */
+  size: number;
+}
+
+export interface Content {
+  id: string;
+  conversationId: string;
+  /** The text, or base64 of the bytes of an image or a sound. */
+  data: string;
+}
+
+export type FormatKind = "text" | "json" | "schema" | "grammar";
+
+/** What answers have to look like; the texts stay when another kind is chosen. */
+export interface Format {
+  kind: FormatKind;
+  /** A JSON Schema, as it was typed. */
+  schema: string;
+  /** GBNF or llguidance's Lark. */
+  grammar: string;
+}
+
+export const NO_FORMAT: Format = { kind: "text", schema: "", grammar: "" };
+
 export interface Beginning {
   content: string;
   reasoning: string;
@@ -38,6 +72,9 @@ export interface Message {
   reasoning: string;
   reasoningMs: number;
   toolCalls: ToolCall[];
+  attachments: Attachment[];
+  /** What the answer had to look like; null for anything. */
+  format: Format | null;
   /** Name of the model that wrote it. */
   model: string;
   cost: Cost | null;
@@ -56,6 +93,7 @@ export interface Conversation {
   id: string;
   title: string;
   system: string;
+  format: Format;
   /** End of the branch that is shown. */
   leaf: string | null;
   createdAt: number;
@@ -74,6 +112,8 @@ export function newMessage(fields: Pick<Message, "conversationId" | "parentId" |
     reasoning: "",
     reasoningMs: 0,
     toolCalls: [],
+    attachments: [],
+    format: null,
     model: "",
     cost: null,
     status: "done",
@@ -88,7 +128,8 @@ export function newMessage(fields: Pick<Message, "conversationId" | "parentId" |
 
 export function newConversation(fields: Partial<Conversation> = {}): Conversation {
   const now = Date.now();
-  return { id: newId(), title: "", system: "", leaf: null, createdAt: now, updatedAt: now, ...fields };
+  const empty = { title: "", system: "", format: NO_FORMAT, leaf: null };
+  return { id: newId(), ...empty, createdAt: now, updatedAt: now, ...fields };
 }
 
 const TITLE = 60;

@@ -1,7 +1,7 @@
 /** Conversations to files and back. */
 
-import type { Conversation, Message, ToolCall } from "./model";
-import { newConversation, newId, newMessage } from "./model";
+import type { Attachment, Content, Conversation, Format, Message, ToolCall } from "./model";
+import { newConversation, newId, newMessage, NO_FORMAT } from "./model";
 import { branch, newestLeaf } from "./tree";
 
 const FORMAT = "llamahttp-conversations";
@@ -10,6 +10,7 @@ const VERSION = 1;
 export interface Exported {
   conversation: Conversation;
   messages: Message[];
+  contents: Content[];
 }
 
 export class NotAnExport extends Error {}
@@ -20,9 +21,10 @@ export function toJson(items: readonly Exported[]): string {
 
 /** The branch that is shown, to read or to send to somebody. */
 export function toMarkdown({ conversation, messages }: Exported, you: string): string {
-  const parts = branch(messages, conversation.leaf).map(
-    ({ role, model, content }) => `## ${role === "user" ? you : model || role}\n\n${content.trim()}\n`,
-  );
+  const parts = branch(messages, conversation.leaf).map(({ role, model, content, attachments }) => {
+    const files = attachments.map(({ name }) => `- ${name}\n`).join("");
+    return `## ${role === "user" ? you : model || role}\n\n${files && `${files}\n`}${content.trim()}\n`;
+  });
   return [`# ${conversation.title}\n`, ...parts].join("\n");
 }
 
@@ -41,14 +43,16 @@ export function fromJson(text: string): Exported[] {
 }
 
 function readOne(item: unknown): Exported {
-  const { conversation, messages } = object(item);
+  const { conversation, messages, contents } = object(item);
   const given = object(conversation);
   const read = list(messages).map(object);
-  const ids = new Map(read.map((message) => [string(message.id), newId()]));
+  const files = list(contents).map(object);
+  const ids = new Map([...read, ...files].map(({ id }) => [string(id), newId()]));
   const known = (id: unknown) => ids.get(string(id)) ?? null;
   const created = newConversation({
     title: string(given.title),
     system: string(given.system),
+    format: readFormat(given.format) ?? NO_FORMAT,
     leaf: known(given.leaf),
     createdAt: number(given.createdAt) || Date.now(),
     updatedAt: number(given.updatedAt) || Date.now(),
@@ -56,7 +60,8 @@ function readOne(item: unknown): Exported {
   const kept = read.map((message) => readMessage(message, created.id, known));
   const last = kept.at(-1);
   if (created.leaf === null && last) created.leaf = newestLeaf(kept, last.id);
-  return { conversation: created, messages: kept };
+  const filled = files.map(({ id, data }) => ({ id: known(id)!, conversationId: created.id, data: string(data) }));
+  return { conversation: created, messages: kept, contents: filled };
 }
 
 function readMessage(
@@ -74,6 +79,8 @@ function readMessage(
     reasoning: string(message.reasoning),
     reasoningMs: number(message.reasoningMs),
     toolCalls: list(message.toolCalls).map(readCall),
+    attachments: list(message.attachments).map((attachment) => readAttachment(attachment, known)),
+    format: readFormat(message.format),
     model: string(message.model),
     cost: readCost(message.cost),
     status: status === "done" || status === "failed" ? status : "stopped",
@@ -86,6 +93,19 @@ function readMessage(
 function readCall(call: unknown): ToolCall {
   const { id, name, arguments: written } = object(call);
   return { id: string(id), name: string(name), arguments: string(written) };
+}
+
+function readAttachment(attachment: unknown, known: (id: unknown) => string | null): Attachment {
+  const { id, name, kind, type, size } = object(attachment);
+  const fields = { id: known(id) ?? newId(), name: string(name), type: string(type), size: number(size) };
+  return { ...fields, kind: kind === "pdf" || kind === "image" || kind === "audio" ? kind : "text" };
+}
+
+function readFormat(format: unknown): Format | null {
+  if (!isObject(format)) return null;
+  const { kind, schema, grammar } = format;
+  const known = kind === "json" || kind === "schema" || kind === "grammar" ? kind : "text";
+  return { kind: known, schema: string(schema), grammar: string(grammar) };
 }
 
 function readCost(cost: unknown): Message["cost"] {

@@ -2,16 +2,25 @@
 
 import { Dexie, type EntityTable } from "dexie";
 import type { Exported } from "../lib/transfer";
-import type { Conversation, Message } from "../lib/model";
+import type { Content, Conversation, Message } from "../lib/model";
+import { NO_FORMAT } from "../lib/model";
 import { newestLeaf, subtree } from "../lib/tree";
 
 export class Store extends Dexie {
   conversations!: EntityTable<Conversation, "id">;
   messages!: EntityTable<Message, "id">;
+  /** What is in attached files. Several messages may carry the same one: versions of a question. */
+  contents!: EntityTable<Content, "id">;
 
   constructor(name = "llamahttp") {
     super(name);
     this.version(1).stores({ conversations: "id, updatedAt", messages: "id, conversationId, status" });
+    this.version(2)
+      .stores({ contents: "id, conversationId" })
+      .upgrade(async (old) => {
+        await old.table("conversations").toCollection().modify({ format: NO_FORMAT });
+        await old.table("messages").toCollection().modify({ attachments: [], format: null });
+      });
   }
 
   /** The newest first. */
@@ -30,18 +39,27 @@ export class Store extends Dexie {
     await this.conversations.each(({ id, title }) => {
       if (title.toLowerCase().includes(wanted)) found.add(id);
     });
-    await this.messages.each(({ conversationId, content }) => {
-      if (content.toLowerCase().includes(wanted)) found.add(conversationId);
+    await this.messages.each(({ conversationId, content, attachments }) => {
+      const texts = [content, ...attachments.map(({ name }) => name)];
+      if (texts.some((text) => text.toLowerCase().includes(wanted))) found.add(conversationId);
     });
     return found;
   }
 
-  /** Add a message below its parent and show the branch that ends with it. */
-  async append(message: Message): Promise<void> {
-    await this.transaction("rw", this.conversations, this.messages, async () => {
+  /** Add a message below its parent, with what is in its new attachments, and show the branch that ends with it. */
+  async append(message: Message, contents: readonly Content[] = []): Promise<void> {
+    await this.transaction("rw", this.tables, async () => {
       await this.messages.add(message);
+      await this.contents.bulkAdd(contents);
       await this.show(message.conversationId, message.id, message.createdAt);
     });
+  }
+
+  /** What is in the attachments of `messages`, by their ids. */
+  async contentsOf(messages: readonly Message[]): Promise<Map<string, string>> {
+    const ids = messages.flatMap(({ attachments }) => attachments.map(({ id }) => id));
+    const found = await this.contents.bulkGet(ids);
+    return new Map(found.flatMap((content) => (content ? [[content.id, content.data]] : [])));
   }
 
   async show(conversationId: string, leaf: string | null, updatedAt?: number): Promise<void> {
@@ -50,26 +68,31 @@ export class Store extends Dexie {
 
   /** Remove a message with all below it, and show what is left nearest to it. */
   async removeBranch(message: Message): Promise<void> {
-    await this.transaction("rw", this.conversations, this.messages, async () => {
+    await this.transaction("rw", this.tables, async () => {
       const all = await this.messagesOf(message.conversationId);
       const gone = subtree(all, message.id);
       await this.messages.bulkDelete([...gone]);
       const left = all.filter(({ id }) => !gone.has(id));
+      const carried = new Set(left.flatMap(({ attachments }) => attachments.map(({ id }) => id)));
+      const { conversationId } = message;
+      await this.contents.where({ conversationId }).filter(({ id }) => !carried.has(id)).delete();
       const sibling = left.filter(({ parentId }) => parentId === message.parentId).at(-1);
       await this.show(message.conversationId, sibling ? newestLeaf(left, sibling.id) : message.parentId);
     });
   }
 
   async removeConversation(id: string): Promise<void> {
-    await this.transaction("rw", this.conversations, this.messages, async () => {
+    await this.transaction("rw", this.tables, async () => {
       await this.messages.where({ conversationId: id }).delete();
+      await this.contents.where({ conversationId: id }).delete();
       await this.conversations.delete(id);
     });
   }
 
   async removeAll(): Promise<void> {
-    await this.transaction("rw", this.conversations, this.messages, async () => {
+    await this.transaction("rw", this.tables, async () => {
       await this.messages.clear();
+      await this.contents.clear();
       await this.conversations.clear();
     });
   }
@@ -77,14 +100,19 @@ export class Store extends Dexie {
   async exported(ids?: readonly string[]): Promise<Exported[]> {
     const conversations = (await this.list()).filter(({ id }) => ids?.includes(id) ?? true);
     return Promise.all(
-      conversations.map(async (conversation) => ({ conversation, messages: await this.messagesOf(conversation.id) })),
+      conversations.map(async (conversation) => ({
+        conversation,
+        messages: await this.messagesOf(conversation.id),
+        contents: await this.contents.where({ conversationId: conversation.id }).toArray(),
+      })),
     );
   }
 
   async add(items: readonly Exported[]): Promise<void> {
-    await this.transaction("rw", this.conversations, this.messages, async () => {
+    await this.transaction("rw", this.tables, async () => {
       await this.conversations.bulkAdd(items.map(({ conversation }) => conversation));
       await this.messages.bulkAdd(items.flatMap(({ messages }) => messages));
+      await this.contents.bulkAdd(items.flatMap(({ contents }) => contents));
     });
   }
 }
