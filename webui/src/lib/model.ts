@@ -10,6 +10,28 @@ export interface ToolCall {
   name: string;
   /** JSON, as the model wrote it; while it is being written a beginning of it. */
   arguments: string;
+  /** What the tool gave; not there until it has run. */
+  result?: ToolResult;
+}
+
+export interface ToolResult {
+  text: string;
+  isError: boolean;
+  /** How long it ran, in milliseconds. */
+  ms: number;
+}
+
+export interface LikelyToken {
+  text: string;
+  /** Natural logarithm of its probability. */
+  logprob: number;
+  /** Where the token alone is no text, such as a part of a letter: its bytes. */
+  bytes?: number[];
+}
+
+/** A token of an answer, and the most likely ones in its place, itself among them if it was one. */
+export interface Token extends LikelyToken {
+  top: LikelyToken[];
 }
 
 /** What the answer cost, from the server's `timings`; counts of tokens, speeds in tokens/s. */
@@ -60,6 +82,7 @@ export interface Beginning {
   reasoning: string;
   reasoningMs: number;
   toolCalls: ToolCall[];
+  tokens?: Token[];
 }
 
 export interface Message {
@@ -72,6 +95,8 @@ export interface Message {
   reasoning: string;
   reasoningMs: number;
   toolCalls: ToolCall[];
+  /** Its tokens, where their probabilities were asked for. */
+  tokens?: Token[];
   attachments: Attachment[];
   /** What the answer had to look like; null for anything. */
   format: Format | null;

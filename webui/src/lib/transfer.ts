@@ -1,6 +1,6 @@
 /** Conversations to files and back. */
 
-import type { Attachment, Content, Conversation, Format, Message, ToolCall } from "./model";
+import type { Attachment, Content, Conversation, Format, LikelyToken, Message, Token, ToolCall } from "./model";
 import { newConversation, newId, newMessage, NO_FORMAT } from "./model";
 import { branch, newestLeaf } from "./tree";
 
@@ -79,6 +79,7 @@ function readMessage(
     reasoning: string(message.reasoning),
     reasoningMs: number(message.reasoningMs),
     toolCalls: list(message.toolCalls).map(readCall),
+    ...(message.tokens === undefined ? {} : { tokens: list(message.tokens).map(readToken) }),
     attachments: list(message.attachments).map((attachment) => readAttachment(attachment, known)),
     format: readFormat(message.format),
     model: string(message.model),
@@ -91,8 +92,20 @@ function readMessage(
 }
 
 function readCall(call: unknown): ToolCall {
-  const { id, name, arguments: written } = object(call);
-  return { id: string(id), name: string(name), arguments: string(written) };
+  const { id, name, arguments: written, result } = object(call);
+  const given = { id: string(id), name: string(name), arguments: string(written) };
+  if (!isObject(result)) return given;
+  return { ...given, result: { text: string(result.text), isError: result.isError === true, ms: number(result.ms) } };
+}
+
+function readToken(token: unknown): Token {
+  return { ...readLikely(token), top: list(object(token).top).map(readLikely) };
+}
+
+function readLikely(token: unknown): LikelyToken {
+  const { text, logprob, bytes } = object(token);
+  const read = { text: string(text), logprob: number(logprob) };
+  return Array.isArray(bytes) ? { ...read, bytes: bytes.map(number) } : read;
 }
 
 function readAttachment(attachment: unknown, known: (id: unknown) => string | null): Attachment {
