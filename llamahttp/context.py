@@ -50,6 +50,7 @@ from .task import (
     PromptProgress,
     SlotState,
     StopReason,
+    Timings,
     Tokens,
 )
 from .trace import Beat, NoTrace, StepTrace
@@ -514,13 +515,12 @@ class ServerContext:
                 slot.n_passed += n_prompt - own.get(slot.id, 0)
 
     def _sample(self, slots: Sequence[Slot]) -> None:
-        self._trace.lap(Beat.APPLY)
         logits = self._decoder.logits(len(slots))
-        self._trace.lap(Beat.DECODE)  # which on a GPU ends here
         samplers = [slot.sampler for slot in slots if slot.sampler is not None]
         given: Sequence[int | None] = ()
         if self._config.backend_sampling:
             given = self._decoder.sampled([slot.sequence.id for slot in slots if slot.sequence is not None])
+        self._trace.lap(Beat.APPLY)
         tokens = self._samplers.sample(samplers, logits, given)
         self._trace.lap(Beat.SAMPLE)
         now = time.perf_counter()

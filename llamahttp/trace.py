@@ -93,6 +93,6 @@ def open_trace() -> StepTrace:
     if not path:
         return NoTrace()
     try:
-        return FileTrace(open(path, "w", buffering=BUFFER_BYTES, encoding="utf-8"))  # noqa: SIM115
+        return FileTrace(open(path, "w", buffering=BUFFER_BYTES, encoding="utf-8"))
     except OSError as error:
         raise StartupError(f"{VARIABLE}: cannot write {path}: {error.strerror}") from None
