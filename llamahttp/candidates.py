@@ -49,9 +49,8 @@ def argmax(logits: NDArray[np.float32]) -> list[int]:
 
     NO_TOKEN for a row that holds what is not a number: argmax finds that before all numbers.
     """
-    tokens = logits.argmax(axis=1)
-    tokens[np.isnan(logits[np.arange(len(tokens)), tokens])] = NO_TOKEN
-    return [int(token) for token in tokens]
+    tokens: list[int] = logits.argmax(axis=1).tolist()
+    return [NO_TOKEN if math.isnan(row[token]) else token for row, token in zip(logits, tokens, strict=True)]
 
 
 def argmax_without(row: NDArray[np.float32], banned: NDArray[np.int32]) -> int:

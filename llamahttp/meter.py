@@ -80,7 +80,10 @@ class StepMeter:
 
         Most slots had it in the same step, so there are as many observations as steps, not as tokens.
         """
-        for at, n in Counter(before).items():
+        n_at: dict[float, int] = {}  # Counter takes longer than all the rest
+        for at in before:
+            n_at[at] = n_at.get(at, 0) + 1
+        for at, n in n_at.items():
             if at:
                 self.gap.observe(now - at, n)
 
