@@ -17,7 +17,8 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from .errors import InvalidRequest
 from .sandbox import FAULTS, Sandbox
 from .template_caps import Message, find_caps
-from .template_messages import Adapter, encodable, last_text, without_needless_refusals
+from .template_messages import Adapter, last_text, without_needless_refusals
+from .text import encodable
 
 MAX_MESSAGE_CHARS = 2000
 """Longest message of a template that refuses a conversation, in characters; the rest of it is left out."""

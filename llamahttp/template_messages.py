@@ -54,11 +54,6 @@ class Adapter:
         return list(map(_with_object_arguments, calls)) if self._caps.object_arguments else calls
 
 
-def encodable(text: str) -> str:
-    """`text` with a question mark for each half of a character, which JSON can hold and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def message_text(message: Message, field: str = "content") -> str:
     """A field of a message as one text; parts stand on lines of their own. Raises InvalidRequest for other parts."""
     value = message.get(field)

@@ -32,6 +32,11 @@ def open_tail(text: str, words: Sequence[str]) -> int:
     return first
 
 
+def encodable(text: str) -> str:
+    """`text` with a question mark for each half of a character, which JSON can hold and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class TextAssembler:
     """The text of one answer, as far as it may be shown.
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from ..errors import InvalidRequest
 from ..tools.format import ChatFormat
 from ..tools.lark import Beginning, answer_to_lark, to_lark
-from ..tools.parser import Parser, ThoughtsIn
+from ..tools.parser import Parser
+from ..tools.voice import ThoughtsIn
 from ..trigger import Trigger, TriggerKind
 from .chat import ChatPrompt
 from .tool_use import ANY_ARGUMENTS, NO_TOOLS, ToolUse

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import ServerConfig
 from ..errors import InvalidRequest, NotSupported
-from ..template_messages import encodable, message_text
+from ..template_messages import message_text
+from ..text import encodable
 from ..tools.detect import detect
 from ..tools.format import CONTENT_ONLY, ChatFormat, Thought
 from .answer_format import read_format

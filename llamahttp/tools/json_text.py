@@ -87,6 +87,14 @@ def is_json(text: str) -> bool:
     return True
 
 
+def is_object(text: str) -> bool:
+    """Whether it is the JSON of an object."""
+    try:
+        return isinstance(load(text), dict)
+    except ValueError:
+        return False
+
+
 def escape(text: str) -> str:
     """Text as it stands within the quotes of a JSON string."""
     return dump(text)[1:-1]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import schema as schemas
+from .json_text import load
 
 QUOTE = '<|"|>'
 """What Gemma 4 puts around strings."""
@@ -138,7 +139,7 @@ _GEMMA = re.compile(
 
 def gemma_arguments(text: str, schema: schemas.Schema) -> dict[str, Any]:
     """The object as JSON: strings and keys in quotes, None as null."""
-    value = json.loads("".join(_gemma_pieces(text)))
+    value = load("".join(_gemma_pieces(text)))
     if not isinstance(value, dict):
         raise ValueError("no object")
     return value

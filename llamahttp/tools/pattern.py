@@ -1,4 +1,4 @@
-"""Patterns: what a model's calls and thoughts look like, as a tree. `parser` reads text by it, `lark` writes a grammar.
+"""Patterns: what a model's calls and thoughts look like, as a tree. `reader` reads text by it, `lark` writes a grammar.
 
 White space in literal text is a matter of taste: the grammar writes it as given, the parser takes any or none in its
 place. Around raw values it counts.

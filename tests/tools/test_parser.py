@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from llamahttp.tools.events import CallBegin, CallEnd, CallText, Content, Event, Message, Reasoning, append
 from llamahttp.tools.format import ChatFormat, Island, Thought, mark
 from llamahttp.tools.formats import FUNCTIONARY_3_2, HARMONY, KIMI_K2, MUSE, NAME_ARGUMENTS
-from llamahttp.tools.parser import Parser, ThoughtsIn
+from llamahttp.tools.notation import gemma_arguments
+from llamahttp.tools.parser import Parser
 from llamahttp.tools.pattern import Arguments, Call, Fields, Key, Many, Name, NamedObject, Text, Value, seq, soft
+from llamahttp.tools.voice import ThoughtsIn
 
 THINK = Thought("<think>\n", "\n</think>\n\n")
 HERMES = ChatFormat("hermes", THINK, (Island(Call(seq("<tool_call>\n", NAME_ARGUMENTS, soft("\n</tool_call>")))),))
@@ -370,6 +372,84 @@ def test_deep_nesting_is_no_error() -> None:
     assert parser.is_malformed, "no reader could follow it"
 
 
+@pytest.mark.parametrize("order", ["name first", "arguments first"])
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ('{"n": 1}', '{"n": 1}'),
+        ('"{\\"n\\": 1}"', '{"n": 1}'),
+        ("null", "{}"),
+        ('""', "{}"),
+    ],
+)
+def test_arguments_are_an_object_whatever_stands_for_one(order: str, given: str, shown: str) -> None:
+    members = ['"name": "look"', f'"arguments": {given}']
+    if order == "arguments first":
+        members.reverse()
+    assert parse_all(f"<tool_call>{{{', '.join(members)}}}</tool_call>") == call(0, shown)
+
+
+@pytest.mark.parametrize("given", ["3", "[1]", '"3"', "true"])
+@pytest.mark.parametrize("order", ["name first", "arguments first"])
+def test_what_is_no_object_makes_no_call(order: str, given: str) -> None:
+    members = ['"name": "look"', f'"arguments": {given}']
+    if order == "arguments first":
+        members.reverse()
+    text = f"<tool_call>{{{', '.join(members)}}}</tool_call>"
+    assert parse_all(text) == [Content(text)]
+
+
+@pytest.mark.parametrize("name", ["files:look", "look at", "a(b)", "l=k|m", "look"])
+def test_a_tool_of_any_name_can_be_called(name: str) -> None:
+    """Names of MCP servers hold what a format uses as a mark."""
+    tools = {name: TOOLS["look"], "look": TOOLS["look"], "lo": TOOLS["look"]}
+    for format, text in (
+        (CODER, f"<tool_call><function={name}></function></tool_call>"),
+        (TAGGED, f"[CALLS]{name}[ARGS]{{}}[/CALLS]"),
+        (KIMI_K2, f"<|tool_calls_section_begin|><|tool_call_begin|>functions.{name}:0<|tool_call_argument_begin|>{{}}"),
+    ):
+        for parts in splits(text):
+            parser = Parser(format, tools)
+            message = Message.of([*(event for part in parts for event in parser.feed(part)), *parser.finish()])
+            assert [(made.name, made.arguments) for made in message.calls] == [(name, "{}")], parts
+            assert parser.has_whole_calls
+
+
+def test_an_argument_of_any_name_is_read() -> None:
+    tools = {"look": {"properties": {"page[size]": {"type": "integer"}, "fields(a)": {"type": "string"}}}}
+    text = "<tool_call><function=look><parameter=page[size]>\n3\n</parameter><parameter=fields(a)>\nx\n</parameter>"
+    for parts in splits(f"{text}</function>"):
+        parser = Parser(CODER, tools)
+        [made] = Message.of([*(event for part in parts for event in parser.feed(part)), *parser.finish()]).calls
+        assert json.loads(made.arguments) == {"page[size]": 3, "fields(a)": "x"}
+
+
+@pytest.mark.parametrize("thoughts", [ThoughtsIn.CONTENT, ThoughtsIn.BOTH])
+def test_a_call_within_a_thought_is_one_where_thoughts_are_content(thoughts: ThoughtsIn) -> None:
+    text = "<think>hm\n<tool_call><function=look></function></tool_call>"
+    for parts in splits(text):
+        message = Message.of(parse(parts, CODER, thoughts=thoughts))
+        assert message.content == "<think>hm\n"
+        assert [made.arguments for made in message.calls] == ["{}"]
+
+
+def test_half_a_character_in_a_call_can_be_sent() -> None:
+    """Escapes of JSON and Python can stand for what no UTF-8 can hold."""
+    texts = (
+        (HERMES, r'<tool_call>{"name": "l\ud83d", "id": "\ud83d", "arguments": "{\"path\": \"\ud83d\"}"}</tool_call>'),
+        (CODER, "<tool_call><function=look><parameter=deep>\n'\\ud83d'\n</parameter></function></tool_call>"),
+    )
+    for format, text in texts:
+        [made] = Message.of(parse_all(text, format)).calls
+        assert made.is_whole
+        (made.name + made.id + made.arguments).encode()
+
+
+def test_arguments_nested_beyond_all_bounds_are_no_arguments() -> None:
+    with pytest.raises(ValueError, match="nested"):
+        gemma_arguments("{a:" * 100_000 + "1" + "}" * 100_000, {})
+
+
 TEXTS = st.lists(
     st.sampled_from(
         [
@@ -412,12 +492,12 @@ def test_time_is_linear() -> None:
     def seconds(n: int) -> float:
         text = '<tool_call>{"name": "look", "arguments": {"path": "' + "ab\\n<" * n + '"}}</tool_call>'
         parser = Parser(HERMES, TOOLS)
-        began = time.perf_counter()
+        began = time.thread_time()
         for i in range(0, len(text), 4):
             parser.feed(text[i : i + 4])
         parser.finish()
         assert parser.has_whole_calls
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     seconds(1000)
     short, long = (min(seconds(n) for _ in range(3)) for n in (4000, 16000))
