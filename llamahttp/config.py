@@ -106,8 +106,10 @@ class ComputeConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a model is fetched from that is not a file of this machine. Names are llama-server's."""
+    """Where the model is: a file of this machine, or where it is fetched from. Names are llama-server's."""
 
+    path: str | None = None
+    """The file as it was named; with `url` what is fetched goes there."""
     repo: str | None = None
     """`user/model` or `user/model:quant` of Hugging Face."""
     file: str | None = None
@@ -122,12 +124,24 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class FitConfig:
+    """How a context whose size nobody chose is made to fit into memory."""
+
+    is_on: bool = True
+    target: tuple[int, ...] = (1024,)
+    """MiB to leave free on each device; the last is for all further ones."""
+    n_ctx: int = 4096
+    """Tokens that each slot has at any rate, or the model's training context if that is less."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineConfig:
     """What the engine needs to load a model. Names and defaults are llama-server's."""
 
     model: Path = DEMO_MODEL
-    n_ctx: int = 0
-    """Context cells in all; 0 takes the model's training context."""
+    n_ctx: int | None = None
+    """Context cells in all; 0 takes the model's training context, None no more of it than `fit` allows."""
+    fit: FitConfig = FitConfig()
     n_parallel: int = -1
     """Slots; -1 is four over one unified KV cache."""
     kv_unified: bool | None = None
@@ -284,7 +298,7 @@ class ServerConfig:
 
     engine: EngineConfig = field(default_factory=EngineConfig)
     source: ModelSource = field(default_factory=ModelSource)
-    """Where `engine.model` comes from, if it is not on this machine."""
+    """Where `engine.model` comes from."""
     http: HttpConfig = field(default_factory=HttpConfig)
     log: LogConfig = field(default_factory=LogConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -293,7 +307,7 @@ class ServerConfig:
     port: int = 8080
     """0 takes any that is free."""
     alias: str | None = None
-    """Model name shown to clients, and others that it has, comma-separated; None takes the file's name."""
+    """Model name shown to clients, and others that it has, comma-separated; None takes its source's."""
     api_keys: frozenset[str] = frozenset()
     tags: tuple[str, ...] = ()
     """Words about the model that `/v1/models` shows."""
@@ -352,8 +366,11 @@ class ServerConfig:
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """The model's names, the one that is shown first."""
-        return tuple(self.alias.split(",")) if self.alias else (self.engine.model.name,)
+        """The model's names, the shown one first: without an alias the repository or the path, as it was given."""
+        if self.alias:
+            return tuple(self.alias.split(","))
+        path = DEMO_MODEL.name if self.engine.model == DEMO_MODEL else str(self.engine.model)
+        return (self.source.repo or self.source.path or path,)
 
     @property
     def template_variables(self) -> dict[str, Any]:

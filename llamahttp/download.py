@@ -32,8 +32,7 @@ def fetched(config: ServerConfig, environ: Mapping[str, str], pause_s: float = P
     """
     source = config.source
     if source.repo is not None:
-        named = replace(config, alias=config.alias or source.repo)
-        return _with_model(named, _from_hub(config, environ, pause_s))
+        return _with_model(config, _from_hub(config, environ, pause_s))
     if source.file is not None:
         raise StartupError("--hf-file names a file of the repository that --hf-repo names, which is not given")
     if source.url is not None:
@@ -74,7 +73,7 @@ def _from_hub(config: ServerConfig, environ: Mapping[str, str], pause_s: float) 
 def _from_url(config: ServerConfig, environ: Mapping[str, str], pause_s: float) -> Path:
     """The first part; with `-m` it goes there, else into llama-server's directory for such files."""
     url = config.source.url or ""
-    given = config.engine.model if config.engine.model != ServerConfig().engine.model else None
+    given = config.engine.model if config.source.path is not None else None
     paths = [_path_of(part, given, environ) for part in gguf_names.all_parts(url)]
     # another server than the one that gave it must not see the token
     token = config.source.token if url.startswith(hub.endpoint(environ) + "/") else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .abc import Decoder
 from .binding import cpu, devices, portability
@@ -17,12 +17,13 @@ from .binding.control_vector import read_control_vector
 from .binding.decoder import LlamaDecoder
 from .binding.embedder import EmbedderConfig, LlamaEmbedder
 from .binding.encoder import NoDecoder
-from .binding.llama_context import ContextSizes
+from .binding.llama_context import ContextSizes, kv_bytes
 from .binding.model import LlamaModel
 from .cache.disk import DiskTier
 from .cache.store import Store
 from .config import N_SLOTS_MAX, EngineConfig, Pooling
 from .errors import ModelError, NoMemory, StartupError
+from .fit import ALIGNMENT, Room, fitted
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,11 @@ N_SPARE = 9
 CACHE_RAM_MOST = 8192 << 20
 """Bytes that the RAM tier takes by default at most, which is llama-server's default; and its share of free memory."""
 CACHE_RAM_SHARE = 8
+
+SPARSE_MOST = 2
+"""At most one layer in so many keeps the whole context, in models that mix kinds of attention."""
+FAR = 1 << 20
+"""Tokens that the cost of one is measured over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +86,12 @@ class Loading:
         config = self._config
         portability.check_cpu()
         devices.prepare_numa(config.load.numa)
+        free = cpu.available_bytes()
         model = LlamaModel(config.model, n_gpu_layers=config.n_gpu_layers, load=config.load, on_progress=self._go_on)
         self._opened.append(model)
         if model.is_encoder_decoder:
             raise ModelError(f"{config.model} is an encoder-decoder model, which this server does not run")
+        config = with_context(config, model, free)
         n_slots, sizes = decide_sizes(config, model.info.n_ctx_train, n_spare=N_SPARE if model.only_attends else 0)
         self._go_on()
         adapters = _open_adapters(config, model)
@@ -151,17 +159,65 @@ def open_store(config: EngineConfig, decoder: Decoder) -> Store:
     return Store(limit, disk, decoder.fingerprint, can_cut=decoder.can_cut)
 
 
+def with_context(config: EngineConfig, model: LlamaModel, free: int | None) -> EngineConfig:
+    """The configuration with a context that fits where it names none; `free`: bytes of memory before the load."""
+    info, fit = model.info, config.fit
+    n_slots, sizes = decide_sizes(config, info.n_ctx_train)
+    is_sized = config.n_ctx is not None or (sizes.kv_unified and config.n_ctx_slot > 0)
+    if is_sized or not fit.is_on or free is None:
+        return config
+    n_streams = 1 if sizes.kv_unified else n_slots
+    sparse = 1 if config.swa_full else SPARSE_MOST
+    token_bytes = kv_bytes(info.metadata, FAR, config.compute, sparse) / FAR
+    least = min(fit.n_ctx, info.n_ctx_train) * n_streams
+    n_ctx = fitted(sizes.n_ctx, _round_up(least, ALIGNMENT), n_streams, token_bytes, rooms(config, model, free))
+    if n_ctx < sizes.n_ctx:
+        log.warning(
+            "the context is %d tokens, for which memory has room, in place of %d (%.1f GiB): -c chooses another size",
+            n_ctx,
+            sizes.n_ctx,
+            sizes.n_ctx * token_bytes / 2**30,
+        )
+    return replace(config, n_ctx=n_ctx)
+
+
+def rooms(config: EngineConfig, model: LlamaModel, free: int) -> list[Room]:
+    """What an open model leaves for its context: in the memory that had `free` bytes before it, and on devices."""
+    on_devices = devices.free_bytes(config.load.devices) if config.compute.kv_offload else []
+    share = 0.0
+    if on_devices and config.n_gpu_layers != 0:
+        share = 1.0 if config.n_gpu_layers < 0 else min(1.0, config.n_gpu_layers / max(1, model.n_layers))
+    margins = [config.fit.target[min(i, len(config.fit.target) - 1)] << 20 for i in range(max(1, len(on_devices)))]
+    here = free - int(model.info.n_bytes * (1.0 - share)) - margins[0]
+    there = sum(max(0, n_bytes - margin) for n_bytes, margin in zip(on_devices, margins, strict=False))
+    return [Room(max(0, here), 1.0 - share), Room(there, share)]
+
+
+def whole_context(config: EngineConfig, n_ctx_train: int) -> int:
+    """Tokens of a context whose size is left open: all that each slot can use, as in llama-server."""
+    is_unified = _is_unified(config)
+    if config.n_ctx is None and is_unified and config.n_ctx_slot > 0:
+        return _slots(config) * config.n_ctx_slot
+    return n_ctx_train if is_unified or not config.fit.is_on else _slots(config) * n_ctx_train
+
+
+def _slots(config: EngineConfig) -> int:
+    return 4 if config.n_parallel < 0 else config.n_parallel
+
+
+def _is_unified(config: EngineConfig) -> bool:
+    return config.n_parallel < 0 if config.kv_unified is None else config.kv_unified
+
+
 def decide_sizes(config: EngineConfig, n_ctx_train: int, n_spare: int = 0) -> tuple[int, ContextSizes]:
     """Slots and the context's sizes, as llama-server decides them: (n_slots, sizes). Raises StartupError.
 
     `n_spare`: sequences beside those of the slots, for cached prompts, where a unified cache makes them free.
     """
-    automatic = config.n_parallel < 0
-    n_slots = 4 if automatic else config.n_parallel
-    unified = automatic if config.kv_unified is None else config.kv_unified
+    n_slots, unified = _slots(config), _is_unified(config)
     if not 1 <= n_slots <= N_SLOTS_MAX:
         raise StartupError(f"n_parallel must be between 1 and {N_SLOTS_MAX}, but got {n_slots}")
-    n_ctx = _round_up(config.n_ctx or (n_slots * config.n_ctx_slot if unified else 0) or n_ctx_train, 256)
+    n_ctx = _round_up(config.n_ctx or whole_context(config, n_ctx_train), ALIGNMENT)
     n_batch = min(config.n_batch, n_ctx)
     n_threads = config.n_threads if config.n_threads > 0 else cpu.physical_cores()
     sizes = ContextSizes(

@@ -6,7 +6,7 @@ Runs on the engine thread. Knows nothing of HTTP, JSON or text.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +70,8 @@ class Slot:
         """The context was shifted, so that the oldest tokens are lost."""
         self.clock = Clock(0.0)
         self._undelivered: list[int] = []
+        self._last: SlotSnapshot | None = None
+        """What is left to tell of the last task, while there is none."""
 
     @property
     def task(self) -> CompletionTask:
@@ -205,6 +207,7 @@ class Slot:
 
     def release(self) -> None:
         """End the task."""
+        self._last = replace(self.snapshot(), state=SlotState.IDLE)
         if self.sampler is not None:
             self.sampler.close()
         self.stream = self.sampler = self.constraint = self.sequence = None
@@ -214,17 +217,19 @@ class Slot:
 
     def snapshot(self) -> SlotSnapshot:
         """A copy for other threads."""
-        task = None if self.stream is None else self.stream.task
+        if self.stream is None:
+            return self._last or SlotSnapshot(self.id, self.n_ctx)
         return SlotSnapshot(
             id_slot=self.id,
+            n_ctx=self.n_ctx,
             id_task=self.id_task,
             state=self.state,
-            n_ctx=self.n_ctx,
             n_past=self.n_past,
-            n_prompt=self.n_prompt if task else 0,
-            n_predicted=self.n_predicted if task else 0,
-            n_predict=task.n_predict if task else -1,
-            sampling=task.sampling if task else None,
-            cache=self.use if task else CacheUse(),
-            n_preempted=self.n_preempted if task else 0,
+            n_prompt=self.n_prompt,
+            n_predicted=self.n_predicted,
+            n_predict=self.task.n_predict,
+            sampling=self.task.sampling,
+            settings=self.task.settings,
+            cache=self.use,
+            n_preempted=self.n_preempted,
         )

@@ -7,7 +7,7 @@ text, stop strings and JSON stay on the other side.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompletionTask:
-    """Continue `prompt` (int32[n_prompt], n_prompt >= 1, ids checked by the engine)."""
+    """Continue `prompt` (int32[n_prompt], ids checked by the engine; of an empty one nothing is generated)."""
 
     prompt: NDArray[np.int32]
     sampling: SamplingParams = field(default_factory=SamplingParams)
@@ -114,6 +114,8 @@ class CompletionTask:
     """Position in the prompt from which on they are applied: `Engine.submit` finds it, for activated adapters."""
     turns: tuple[int, ...] = ()
     """Positions in the prompt, ascending, where a turn begins: later prompts are likely to differ from there on."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the request, which `/slots` shows; the engine only passes them on."""
     constraint: Callable[[], Any] | None = None
     """Makes what the answer has to obey, an `abc.Constraint`; called when the task is launched."""
 
@@ -192,6 +194,8 @@ class StopReason(enum.Enum):
     """`n_predict` reached."""
     CONTEXT = "context"
     """The slot's context is full."""
+    EMPTY = "empty"
+    """The prompt has no token to continue from."""
     CALLER = "caller"
     """The stream's reader asked for it (`ResultStream.stop`), for a stop string or a limit of its own."""
 
@@ -260,20 +264,24 @@ class SlotState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class SlotSnapshot:
-    """A copy of one slot's state for `/slots`; the slot itself belongs to the engine thread."""
+    """A copy of one slot's state for `/slots`; the slot itself belongs to the engine thread.
+
+    An idle slot tells of its last task, and nothing before the first.
+    """
 
     id_slot: int
-    id_task: int
-    state: SlotState
     n_ctx: int
-    n_past: int
-    n_prompt: int
-    n_predicted: int
-    n_predict: int
-    sampling: SamplingParams | None
+    id_task: int = -1
+    state: SlotState = SlotState.IDLE
+    n_past: int = 0
+    n_prompt: int = 0
+    n_predicted: int = 0
+    n_predict: int = -1
+    sampling: SamplingParams | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     cache: CacheUse = CacheUse()
     n_preempted: int = 0
-    """How often the running task was preempted."""
+    """How often the task was preempted."""
 
 
 @dataclass(frozen=True, slots=True)

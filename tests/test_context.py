@@ -242,7 +242,6 @@ async def test_a_full_queue_refuses() -> None:
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (CompletionTask(prompt("")), "the prompt is empty"),
         (CompletionTask(np.array([65, 257], np.int32)), "prompt token 1 is 257, .* vocabulary of 257"),
         (CompletionTask(np.array([-1], np.int32)), "prompt token 0 is -1"),
         (CompletionTask(prompt("a"), id_slot=4), "id_slot must be between -1 and 3, but got 4"),
@@ -251,6 +250,13 @@ async def test_a_full_queue_refuses() -> None:
 async def test_wrong_tasks_are_refused(engine: Engine, task: CompletionTask, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         engine.submit(task)
+
+
+async def test_a_prompt_of_no_token_ends_at_once(engine: Engine) -> None:
+    async with engine.submit(CompletionTask(prompt(""), id_slot=2)) as results:
+        (finished,) = [result async for result in results]
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.id_slot, finished.timings.n_predicted) == (StopReason.EMPTY, 2, 0)
 
 
 async def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(engine: Engine) -> None:

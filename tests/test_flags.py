@@ -38,6 +38,24 @@ def test_nothing_given_serves_the_demo_with_llama_servers_defaults() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("", ("demo.gguf",)),
+        ("-m ./{name}", ("./{name}",)),
+        ("-m {name} -a b,a", ("a", "b")),
+        ("-m {name} -a ,", ("{name}",)),
+        ("-hf user/repo:Q8_0", ("user/repo:Q8_0",)),
+        ("-hf user/repo -m {name}", ("user/repo",)),
+    ],
+)
+def test_clients_see_the_model_under_the_name_that_it_was_given_by(
+    model: Path, monkeypatch: pytest.MonkeyPatch, line: str, names: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(model.parent)
+    assert read(line.format(name=model.name)).aliases == tuple(name.format(name=model.name) for name in names)
+
+
 def test_a_start_script_of_llama_server_is_understood(model: Path) -> None:
     config = read(
         f"-m {model} -c 4096 -n 128 -t 4 -tb 8 -b 1024 -ub 256 -np 8 -ngl 99 -a small --host 0.0.0.0 --port 9000 "
@@ -115,6 +133,10 @@ def test_a_start_script_of_llama_server_is_understood(model: Path) -> None:
         ("--chat-template chatml", "chat_template", "chatml"),
         ("--keep -1", "n_keep", -1),
         ("--swa-full", "engine.swa_full", True),
+        ("-c 0", "engine.n_ctx", 0),
+        ("--fit off", "engine.fit.is_on", False),
+        ("--fit-target 512,0", "engine.fit.target", (512, 0)),
+        ("--fit-ctx 512", "engine.fit.n_ctx", 512),
         ("--kv-unified-per-slot 4096", "engine.n_ctx_slot", 4096),
         ("--context-shift", "engine.context_shift", True),
         ("--context-shift --no-context-shift", "engine.context_shift", False),
@@ -362,7 +384,6 @@ def test_chat_template_file_is_read(tmp_path: Path) -> None:
         ("--log-colors pink", "--log-colors: 'pink' is not one of on, off, auto"),
         ("--api-key ,", "--api-key: there is no key in it"),
         ("--warmup=yes", "--warmup takes no value"),
-        ("-a ,", "-a: the name is empty"),
         ("--keep -2", "--keep: -2 is not within -1..2147483647"),
         ("--cache-reuse -1", "--cache-reuse: -1 is not within 0..2147483647"),
         ("-cram -2", "-cram: '-2' is not a number of MiB, nor -1 for no limit, nor 0 for off, nor auto"),

@@ -31,6 +31,7 @@ DIFFERENT_DEFAULTS = {
 """And why."""
 
 IN_OTHER_WORDS = {
+    "--ctx-size": "llama-server's 0 is the same, unless it is given",
     "--cpu-mask": "any CPU is what no mask leaves",
     "--threads-batch": "the same as --threads",
     "--cpu-mask-batch": "as without -batch",

@@ -44,7 +44,7 @@ STATS = EngineStats(
 
 
 def slot(state: SlotState) -> SlotSnapshot:
-    return SlotSnapshot(0, 0, state, 4096, 0, 0, 0, -1, SamplingParams())
+    return SlotSnapshot(0, 4096, 0, state, sampling=SamplingParams())
 
 
 SNAPSHOT = EngineSnapshot((slot(SlotState.IDLE), slot(SlotState.WAITING), slot(SlotState.PROMPT)), 5, STATS)

@@ -145,15 +145,16 @@ class Answer:
 
     @property
     def stop_type(self) -> str:
-        """Why the answer ended, in llama-server's words: eos, word or limit."""
+        """Why the answer ended, in llama-server's words: eos, word, limit, or none for an empty prompt."""
         if self._assembler.stopped is not None and self._end is None:
             return "word"
-        return "eos" if self.finished is not None and self.finished.reason is StopReason.EOS else "limit"
+        reason = None if self.finished is None else self.finished.reason
+        return {StopReason.EOS: "eos", StopReason.EMPTY: "none"}.get(reason, "limit") if reason else "limit"
 
     @property
     def finish_reason(self) -> str:
         """The same in OpenAI's words: stop or length."""
-        return "length" if self.stop_type == "limit" else "stop"
+        return "stop" if self.stop_type in ("eos", "word") else "length"
 
     @property
     def is_truncated(self) -> bool:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidRequest, LlamaHTTPError
 from ..task import RANDOM_SEED, CompletionTask, Finished, PromptProgress, SamplingParams, Tokens
+from . import fragments
 from .answer import Answer
 from .body import json_response
 from .constraints import ChatRules, read_rules
@@ -180,6 +181,7 @@ def common_task(http: web.Request, request: CompletionRequest) -> CompletionTask
         priority=request.priority,
         salt=salt(request.cache_salt, given_key(http) if state.config.salt_by_key else None),
         adapters=active(scales),
+        settings={name: request.values[name] for name in fragments.SETTINGS if name in request.values},
     )
 
 

@@ -61,7 +61,7 @@ class Completion(TypedDict, total=False):
     prompt: str
     has_new_line: bool
     truncated: bool
-    stop_type: Literal["eos", "limit", "word"]
+    stop_type: Literal["none", "eos", "limit", "word"]
     stopping_word: str
     tokens_cached: int
     timings: Timings

@@ -82,7 +82,7 @@ def generation_settings(
     """Every parameter as it was used. `brief` leaves out the long ones, as `/props` and `/slots` do; `eog` are the
     tokens that `ignore_eos` forbids."""
     settings: dict[str, object] = {"seed": sampling.seed}
-    settings.update((name, values[name]) for name in _SETTINGS)
+    settings.update((name, values[name]) for name in SETTINGS)
     settings["max_tokens"] = values["n_predict"]
     if not brief:
         settings["dry_sequence_breakers"] = values["dry_sequence_breakers"]
@@ -94,16 +94,14 @@ def generation_settings(
         settings.update((name, values[name]) for name in _CONSTRAINTS)
     return settings | {
         "chat_format": "Content-only",
-        "reasoning_format": values["reasoning_format"],
         "reasoning_in_content": False,
         "generation_prompt": "",
-        "samplers": values["samplers"],
         "speculative.types": "none",
     }
 
 
 _CONSTRAINTS = ("grammar", "grammar_lazy", "grammar_triggers", "preserved_tokens")
-_SETTINGS = (
+SETTINGS = (
     "temperature",
     "dynatemp_range",
     "dynatemp_exponent",
@@ -138,7 +136,10 @@ _SETTINGS = (
     "post_sampling_probs",
     "backend_sampling",
     "lora",
+    "reasoning_format",
+    "samplers",
 )
+"""Parameters that are shown of a request."""
 
 
 def default_settings(defaults: Mapping[str, Any]) -> dict[str, object]:

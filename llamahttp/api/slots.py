@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ..errors import InvalidRequest, NotSupported, Unavailable
-from ..task import EngineSnapshot, SlotSnapshot, SlotState
+from ..task import EngineSnapshot, SamplingParams, SlotSnapshot, SlotState
 from . import fragments
 from .body import json_response, read_object
 from .field import Field, Kind
@@ -56,36 +56,41 @@ def has_idle(snapshot: EngineSnapshot) -> bool:
 
 
 def show_slot(slot: SlotSnapshot) -> dict[str, object]:
-    """One slot. What it runs is told only while it runs something."""
+    """One slot. Of the last task of an idle one llama-server shows no counts; nor does this."""
+    is_busy = slot.state is not SlotState.IDLE
     shown: dict[str, object] = {
         "id": slot.id_slot,
         "n_ctx": slot.n_ctx,
         "speculative": False,
-        "is_processing": slot.state is not SlotState.IDLE,
+        "is_processing": is_busy,
         "state": slot.state.value,
     }
     if slot.sampling is None:
         return shown
-    values = COMPLETION_TABLE.decode({})
-    values |= {field.name: getattr(slot.sampling, field.name) for field in fields(slot.sampling)}
-    values["n_predict"] = slot.n_predict
-    values["post_sampling_probs"] = slot.sampling.n_post_probs > 0
     next_token = {
         "has_next_token": slot.state is SlotState.GENERATING,
         "has_new_line": False,
-        "n_remain": slot.n_predict - slot.n_predicted if slot.n_predict >= 0 else -1,
-        "n_decoded": slot.n_predicted,
+        "n_remain": slot.n_predict - slot.n_predicted if is_busy and slot.n_predict >= 0 else -1,
+        "n_decoded": slot.n_predicted if is_busy else 0,
     }
+    n_cached = slot.cache.n_cached
     return shown | {
         "id_task": slot.id_task,
-        "n_prompt_tokens": slot.n_prompt,
-        "n_prompt_tokens_processed": min(slot.n_past, slot.n_prompt),
-        "n_prompt_tokens_cache": slot.cache.n_cached,
+        "n_prompt_tokens": slot.n_past,
+        "n_prompt_tokens_processed": max(0, min(slot.n_past, slot.n_prompt) - n_cached) if is_busy else 0,
+        "n_prompt_tokens_cache": n_cached if is_busy else 0,
         "cache": fragments.cache_use(slot.cache),
         "n_preempted": slot.n_preempted,
-        "params": fragments.generation_settings(values, slot.sampling, brief=True),
+        "params": show_settings(slot.sampling, slot),
         "next_token": [next_token],
     }
+
+
+def show_settings(sampling: SamplingParams, slot: SlotSnapshot) -> dict[str, object]:
+    values = COMPLETION_TABLE.decode({})
+    values |= {field.name: getattr(sampling, field.name) for field in fields(sampling)}
+    values["n_predict"] = slot.n_predict
+    return fragments.generation_settings(values | dict(slot.settings), sampling, brief=True)
 
 
 # --- slot files

@@ -133,7 +133,7 @@ class ServerState:
 
     @property
     def model_name(self) -> str:
-        """The name that clients see: the alias, or the file's name with its extension as llama-server shows it."""
+        """The name that clients see, as llama-server's: the alias, or the repository or path that was given."""
         return self.config.aliases[0]
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
+from collections.abc import Collection
 
 from . import library
 from .functions import CONSTANTS
@@ -22,15 +23,31 @@ def devices() -> list[tuple[str, str, int]]:
     ]
 
 
+def memory(index: int) -> tuple[int, int]:
+    """Bytes of the device `index` of `devices()`: (free, total)."""
+    lib = library.load()
+    free, total = c.c_size_t(), c.c_size_t()
+    lib.ggml_backend_dev_memory(lib.ggml_backend_dev_get(index), c.byref(free), c.byref(total))
+    return free.value, total.value
+
+
+def free_bytes(names: Collection[str] | None) -> list[int]:
+    """Free memory of each of the GPUs, or of those of these names."""
+    found = devices()
+    return [
+        memory(i)[0]
+        for i, (name, _, kind) in enumerate(found)
+        if kind in _gpu_kinds() and (names is None or name in names)
+    ]
+
+
 def listed() -> str:
     """The devices besides the CPU, and their memory, a line each, as `--list-devices` shows them."""
-    lib = library.load()
     lines = ["Available devices:"]
     for i, (name, description, kind) in enumerate(devices()):
         if kind != CONSTANTS["GGML_BACKEND_DEVICE_TYPE_CPU"]:
-            free, total = c.c_size_t(), c.c_size_t()
-            lib.ggml_backend_dev_memory(lib.ggml_backend_dev_get(i), c.byref(free), c.byref(total))
-            lines.append(f"  {name}: {description} ({total.value >> 20} MiB, {free.value >> 20} MiB free)")
+            free, total = memory(i)
+            lines.append(f"  {name}: {description} ({total >> 20} MiB, {free >> 20} MiB free)")
     return "\n".join(lines if len(lines) > 1 else [*lines, "  (none)"]) + "\n"
 
 
@@ -42,8 +59,11 @@ def prepare_numa(strategy: str | None) -> None:
 
 def gpus() -> list[str]:
     """The devices that layers can be offloaded to, in words."""
-    kinds = (CONSTANTS["GGML_BACKEND_DEVICE_TYPE_GPU"], CONSTANTS["GGML_BACKEND_DEVICE_TYPE_IGPU"])
-    return [f"{name} ({description})" for name, description, kind in devices() if kind in kinds]
+    return [f"{name} ({description})" for name, description, kind in devices() if kind in _gpu_kinds()]
+
+
+def _gpu_kinds() -> tuple[int, int]:
+    return CONSTANTS["GGML_BACKEND_DEVICE_TYPE_GPU"], CONSTANTS["GGML_BACKEND_DEVICE_TYPE_IGPU"]
 
 
 def describe_compute(n_gpu_layers: int) -> str:

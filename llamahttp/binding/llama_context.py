@@ -208,11 +208,14 @@ def check_memory(model: LlamaModel, sizes: ContextSizes) -> None:
         )
 
 
-def kv_bytes(metadata: dict[str, str], n_ctx: int, compute: ComputeConfig = DEFAULT_COMPUTE) -> int:
-    """Bytes that a KV cache has at least, from a GGUF's metadata. 0 where the metadata does not tell.
+def kv_bytes(
+    metadata: dict[str, str], n_ctx: int, compute: ComputeConfig = DEFAULT_COMPUTE, sparse: int = SPARSE
+) -> int:
+    """Bytes that a KV cache has, from a GGUF's metadata. 0 where the metadata does not tell.
 
     Tables (sizes a layer) are not among the metadata. Models with a sliding window or with recurrent layers need
-    less than full attention, by how much depends on the architecture: one layer in `SPARSE` is counted.
+    less than full attention, by how much depends on the architecture: one layer in `sparse` is counted, by default the
+    least that there may be.
     """
     arch = metadata.get("general.architecture", "")
 
@@ -226,7 +229,7 @@ def kv_bytes(metadata: dict[str, str], n_ctx: int, compute: ComputeConfig = DEFA
     n_head_kv = number("attention.head_count_kv", 1)
     n_layers = number("block_count")
     if number("attention.sliding_window") or any(key.startswith(f"{arch}.ssm.") for key in metadata):
-        n_layers //= SPARSE
+        n_layers //= sparse
     head_size = number("embedding_length") // n_head
     k, v = number("attention.key_length", head_size), number("attention.value_length", head_size)
     return int(n_ctx * n_layers * n_head_kv * (k * KV_BYTES[compute.type_k] + v * KV_BYTES[compute.type_v]))

@@ -30,7 +30,7 @@ COMMON: tuple[Flag, ...] = (
         metavar="N",
         parse=integer(0),
         env="LLAMA_ARG_CTX_SIZE",
-        help="tokens of context in all (default: {}, 0 = what the model was trained with)",
+        help="tokens of context in all (default: what the model was trained with, as far as it fits; 0 = at any rate)",
     ),
     Value(
         names=("-n", "--predict", "--n-predict"),

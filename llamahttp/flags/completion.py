@@ -9,7 +9,7 @@ from .showing import described
 from .table import FLAGS
 
 FILES = {
-    "engine.model": "gguf",
+    "source.path": "gguf",
     "engine.loras": "gguf",
     "engine.control_vectors": "gguf",
     "chat_template": "jinja",

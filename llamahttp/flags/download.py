@@ -6,7 +6,6 @@ import re
 from urllib.parse import urlsplit
 
 from .row import Constant, Flag, Value, refused
-from .values import local_path
 
 
 def repository(value: str) -> str:
@@ -28,9 +27,9 @@ def model_url(value: str) -> str:
 DOWNLOAD: tuple[Flag, ...] = (
     Value(
         names=("-m", "--model"),
-        target="engine.model",
+        target="source.path",
         metavar="FNAME",
-        parse=local_path,
+        parse=str,
         env="LLAMA_ARG_MODEL",
         help="GGUF file to serve, or the first part of a split one (default: the built-in demo model)",
     ),

@@ -165,7 +165,7 @@ HTTP: tuple[Flag, ...] = (
         metavar="STRING",
         parse=alias,
         env="LLAMA_ARG_ALIAS",
-        help="the model's names for clients, comma-separated (default: the name of its file or repository)",
+        help="the model's names for clients, comma-separated (default: the repository or the file, as it was given)",
     ),
     Value(
         names=("--api-key",),

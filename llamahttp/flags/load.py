@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Callable
 
-from .row import Constant, Flag, Switch, Value, ignored, refused
+from .row import Constant, Flag, Switch, Value, refused
 from .values import FLOAT32_MAX, INT_MAX, choice, integer, n_gpu_layers, names, number, on_off
 
 KEY_MAX = TEXT_MAX = 127
@@ -31,6 +31,11 @@ def proportions(value: str) -> tuple[float, ...]:
     if not any(shares):
         raise ValueError("all shares are 0")
     return shares
+
+
+def mebibytes(value: str) -> tuple[int, ...]:
+    """Sizes separated by commas or slashes."""
+    return tuple(integer(0, INT_MAX)(size) for size in re.split("[,/]+", value))
 
 
 def tensor_buffers(value: str) -> tuple[tuple[str, str], ...]:
@@ -85,8 +90,6 @@ def _load_mode(flags: str, mode: str, help: str, env: str = "") -> Constant:
     """A shortcut that older versions of llama-server take, and many scripts still give."""
     return Constant(names=tuple(flags.split()), target="engine.load.mode", value=mode, env=env, help=help)
 
-
-_FIT = "what does not fit is refused, with its size, instead of being made smaller"
 
 LOAD: tuple[Flag, ...] = (
     Switch(
@@ -204,9 +207,30 @@ LOAD: tuple[Flag, ...] = (
         env="LLAMA_ARG_MAIN_GPU",
         help="the device of a model that is not split (default: {})",
     ),
-    ignored("-fit --fit", _FIT, "[on|off]", env="LLAMA_ARG_FIT", harmless=("off",), parse=on_off),
-    ignored("-fitt --fit-target", _FIT, "MiB0,MiB1,MiB2,...", env="LLAMA_ARG_FIT_TARGET", parse=proportions),
-    ignored("-fitc --fit-ctx", _FIT, "N", env="LLAMA_ARG_FIT_CTX", parse=integer(0, INT_MAX)),
+    Value(
+        names=("-fit", "--fit"),
+        target="engine.fit.is_on",
+        metavar="[on|off]",
+        parse=on_off,
+        env="LLAMA_ARG_FIT",
+        help="without -c make the context no larger than memory has room for (default: on); -ngl is never made less",
+    ),
+    Value(
+        names=("-fitt", "--fit-target"),
+        target="engine.fit.target",
+        metavar="MiB0,MiB1,MiB2,...",
+        parse=mebibytes,
+        env="LLAMA_ARG_FIT_TARGET",
+        help="MiB that --fit leaves free on each device, or on all (default: 1024)",
+    ),
+    Value(
+        names=("-fitc", "--fit-ctx"),
+        target="engine.fit.n_ctx",
+        metavar="N",
+        parse=integer(0, INT_MAX),
+        env="LLAMA_ARG_FIT_CTX",
+        help="tokens of context that --fit leaves each slot at any rate (default: {})",
+    ),
     Constant(
         names=("--check-tensors",),
         target="engine.load.check_tensors",

@@ -6,13 +6,13 @@ import difflib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from ..config import DEMO_MODEL, ServerConfig
+from ..config import ServerConfig
 from ..errors import StartupError
 from .row import Constant, Flag, Ignored, Preset, Refused, Switch, Unused, Value
 from .table import BY_NAME, FLAGS
-from .values import boolean, model_file, unescaped
+from .values import boolean, local_path, model_file, unescaped
 
 ADDS_UP = (
     "control_vectors",
@@ -25,6 +25,8 @@ ADDS_UP = (
     "tensor_buffers",
 )
 """Targets whose flags may be given several times."""
+
+T = TypeVar("T")
 
 Setting = tuple[Flag, object]
 """A flag that was given, and its value."""
@@ -79,10 +81,13 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig:
         if flag not in names:
             settings += _setting(flag, name, text)
     config = _configure(settings + given)
-    if config.source.repo is None and config.source.url is None and config.engine.model != DEMO_MODEL:
-        name = names.get(BY_NAME["--model"], BY_NAME["--model"].env)
-        _checked(model_file, name, str(config.engine.model))
-    return config
+    source = config.source
+    if source.path is None:
+        return config
+    fetched = source.repo is not None or source.url is not None
+    name = names.get(BY_NAME["--model"], BY_NAME["--model"].env)
+    model = _checked(local_path if fetched else model_file, name, source.path)
+    return replace(config, engine=replace(config.engine, model=model))
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -178,7 +183,7 @@ def _read_environ(environ: Mapping[str, str]) -> Iterator[tuple[Flag, str, str]]
             yield flag, flag.env, value
 
 
-def _checked(parse: Callable[[str], object], name: str, value: str) -> object:
+def _checked(parse: Callable[[str], T], name: str, value: str) -> T:
     try:
         return parse(value)
     except ValueError as error:

@@ -287,11 +287,8 @@ def text_file(value: str) -> str:
 
 
 def alias(value: str) -> str:
-    """A comma-separated list, in alphabetical order: llama-server shows the first as the model's name."""
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    if not names:
-        raise ValueError("the name is empty")
-    return ",".join(sorted(set(names)))
+    """A comma-separated list, in alphabetical order: llama-server shows the first as the model's name. May be empty."""
+    return ",".join(sorted({name.strip() for name in value.split(",")} - {""}))
 
 
 def api_keys(value: str) -> frozenset[str]:

@@ -237,6 +237,13 @@ async def test_the_server_s_limit_holds(start: Start) -> None:
     assert (await complete(client, n_predict=-1))["tokens_predicted"] == 3
 
 
+@pytest.mark.parametrize("prompt", ["", [[]]])
+async def test_a_prompt_of_no_token_has_an_empty_answer(client: Client, prompt: object) -> None:
+    answer = await complete(client, prompt=prompt, n_predict=5)
+    names = ("content", "stop_type", "tokens_predicted", "tokens_evaluated")
+    assert [answer[name] for name in names] == ["", "none", 0, 0]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -248,8 +255,6 @@ async def test_the_server_s_limit_holds(start: Start) -> None:
         ({"prompt": [1.5, 2]}, '"prompt" elements must be'),
         ({"prompt": [1, True]}, '"prompt" elements must be'),
         ({"prompt": []}, '"prompt" must not be empty'),
-        ({"prompt": [[]]}, "the prompt is empty"),
-        ({"prompt": ""}, "the prompt is empty"),
         ({"prompt": [1, 9999]}, "prompt token 1 is 9999"),
         ({"prompt": [-5]}, "prompt token 0 is -5"),
         ({"prompt": [2**40]}, "Prompt contains invalid tokens"),

@@ -30,13 +30,28 @@ async def test_slots_that_work(start: Start) -> None:
         await asyncio.sleep(0.001)
     (slot,) = await get(client, "/slots")
     assert (slot["is_processing"], slot["state"]) == (True, "generating")
-    assert (slot["n_prompt_tokens"], slot["params"]["n_predict"], slot["params"]["top_k"]) == (3, 4000, 7)
+    assert (slot["n_prompt_tokens_processed"], slot["params"]["n_predict"], slot["params"]["top_k"]) == (3, 4000, 7)
+    assert 3 <= slot["n_prompt_tokens"] <= 3 + slot["next_token"][0]["n_decoded"]
     assert 0 < slot["next_token"][0]["n_decoded"] == 4000 - slot["next_token"][0]["n_remain"]
     answer = await get(client, "/slots?fail_on_no_slot=1", 503)
     assert answer == {"error": {"message": "no slot available", "type": "unavailable_error", "code": 503}}
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
+
+
+async def test_an_idle_slot_tells_of_its_last_task(start: Start) -> None:
+    client = await start(FakeDecoder(n_slots=2))
+    body = {"prompt": "abc", "n_predict": 2, "top_k": 7, "stream": True, "timings_per_token": True, "id_slot": 1}
+    async with client.post("/completion", json=body) as response:
+        await response.read()
+    first, last = await get(client, "/slots")
+    assert "id_task" not in first
+    assert (last["is_processing"], last["state"], last["n_prompt_tokens"]) == (False, "idle", 4)
+    assert {name: last["params"][name] for name in body.keys() - {"prompt", "id_slot"}} == {
+        **{"n_predict": 2, "top_k": 7, "stream": True, "timings_per_token": True}
+    }
+    assert last["next_token"] == [{"has_next_token": False, "has_new_line": False, "n_remain": -1, "n_decoded": 0}]
 
 
 async def test_a_free_slot_is_no_failure(client: Client) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 VOLATILE = {
-    *("id", "created", "timings", "model", "model_path", "time_ms"),  # of one answer, or of one server
+    *("id", "created", "timings", "time_ms"),  # of one answer
     "id_slot",  # whichever is free; both say so where a request asks for one that is not
 }
 OURS = {"cache", "state"}

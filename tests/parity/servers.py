@@ -21,9 +21,10 @@ from llamahttp.binding import manifest
 
 N_SLOTS = 4
 N_CTX_SLOT = 1024
+BARE = ("-t", "1", "--no-warmup", "--host", "127.0.0.1")
 FLAGS = [
-    *("-c", str(N_SLOTS * N_CTX_SLOT), "-np", str(N_SLOTS), "-b", "512", "-ub", "128", "-t", "1"),
-    *("--no-warmup", "--host", "127.0.0.1", "--swa-full"),
+    *("-c", str(N_SLOTS * N_CTX_SLOT), "-np", str(N_SLOTS), "-b", "512", "-ub", "128", "--swa-full"),
+    *BARE,
 ]
 """One thread, a cache for each slot, and the whole context in it also for layers with a sliding window: then the same
 requests are computed in the same order, bit for bit, whatever was computed before."""
@@ -64,12 +65,12 @@ def reference_program() -> Path:
 
 
 @contextmanager
-def reference(model: Path, log: Path, flags: Sequence[str] = ()) -> Iterator[str]:
-    """llama-server with a model; gives its URL when it is ready. `flags` are further ones."""
+def reference(model: Path, log: Path, flags: Sequence[str] = (), base: Sequence[str] = FLAGS) -> Iterator[str]:
+    """llama-server with a model; gives its URL when it is ready. `flags` are further ones than `base`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [reference_program(), "-m", model, "--port", str(port), *FLAGS, *flags]
+    command = [reference_program(), "-m", model, "--port", str(port), *base, *flags]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environ)
@@ -95,9 +96,9 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
 
 
 @contextmanager
-def pair(model: Path, log: Path, flags: Sequence[str] = ()) -> Iterator[Pair]:
-    """Both servers with a model; `flags` are further ones."""
-    ours = Server(REAL, ["-m", str(model), "--port", "0", *FLAGS, *flags])
-    with reference(model, log, flags) as url, ours as server:
+def pair(model: Path, log: Path, flags: Sequence[str] = (), base: Sequence[str] = FLAGS) -> Iterator[Pair]:
+    """Both servers with a model; `flags` are further ones than `base`."""
+    ours = Server(REAL, ["-m", str(model), "--port", "0", *base, *flags])
+    with reference(model, log, flags, base) as url, ours as server:
         yield Pair(model.stem, server.ready(), url)
         server.interrupt()

@@ -78,6 +78,13 @@ SAME: list[Request] = [
     ("POST", "/cors-proxy", {}),
     ("GET", "/tools", None),
     ("POST", "/tools", {}),
+    # prompts of no token
+    *(
+        ("POST", path, TEXT | {"prompt": prompt})
+        for path in ("/completion", "/v1/completions")
+        for prompt in ("", [[]])
+    ),
+    ("POST", "/completion", TEXT | {"prompt": []}),
     # refusals
     ("GET", "/nope", None),
     ("POST", "/completion", {}),
@@ -118,20 +125,17 @@ EXTRA = {
 
 
 USAGE = "usage counts every answer and prompt; llama-server counts one"
-FILE = "a file's name; llama-server shows its path, as it was given"
 HISTORY = "slots are chosen otherwise, so that others were in this one"
-MODELS = (".models[0].name", ".data[0].aliases[0]")
 VALUES: list[tuple[str, str, str]] = [
     *(("/v1/completions", f".usage.{name}_tokens", USAGE) for name in ("completion", "prompt", "total")),
     *(("/v1/chat/completions", f".usage.{name}_tokens", USAGE) for name in ("completion", "total")),
-    *((path, place, FILE) for path in ("/models", "/v1/models") for place in MODELS),
-    ("/props", ".model_alias", FILE),
     ("/props", ".media_marker", "llama-server's is a random one"),
     ("/props", ".default_generation_settings.params.reasoning_format", "that of chats; llama-server's is never used"),
     *((f"/slots/0?action={action}", ".filename", "each has its own") for action in ("save", "restore")),
     *(("/slots/0?action=save", place, HISTORY) for place in (".n_saved", ".n_written")),
     *(("/slots/0?action=restore", place, HISTORY) for place in (".n_restored", ".n_read")),
     ("/slots/0?action=erase", ".n_erased", HISTORY),
+    ("/completion", ".tokens_cached", "of a prompt of no token none; llama-server shows what others left in the slot"),
 ]
 """Values that differ, by route and place, and why."""
 
@@ -217,24 +221,38 @@ def test_listed_values_do_differ(both: servers.Pair, path: str) -> None:
     assert {place for listed, place, reason in VALUES if listed == path and reason is not HISTORY} <= found
 
 
+TASKS: list[tuple[str, dict[str, Any]]] = [
+    ("/completion", TEXT | {"stream": True, "timings_per_token": True, "n_probs": 2, "n_keep": 3, "n_discard": 1}),
+    ("/completion", TEXT | {"post_sampling_probs": True, "n_probs": 1, "min_keep": 2, "samplers": ["top_k"]}),
+    ("/v1/completions", TEXT | {"seed": 5, "logit_bias": [[5, 1.5]], "grammar": "root ::= [a-z]+"}),
+    ("/v1/chat/completions", CHAT),
+    ("/v1/chat/completions", CHAT | {"reasoning_format": "none", "mirostat": 2, "n_predict": -1}),
+    ("/infill", GAP),
+]
+
+
 @pytest.mark.parametrize("path", ["/slots", "/slots?fail_on_no_slot=1", "/slots?model=any"])
-def test_slots(both: servers.Pair, path: str) -> None:
-    """An idle slot of llama-server goes on telling of its last task; ours tells of a task while it runs."""
-    (status, _, ours), (status_reference, _, reference) = (
-        ask(both.ours, "GET", path, None),
-        ask(both.reference, "GET", path, None),
-    )
-    assert status == status_reference == 200
-    for our, their in zip(json.loads(ours), json.loads(reference), strict=True):
-        assert our.keys() - {"state"} == their.keys() & {"id", "n_ctx", "speculative", "is_processing"}
-        assert (our["id"], our["n_ctx"]) == (their["id"], their["n_ctx"])
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+def test_an_idle_slot_tells_of_its_last_task(both: servers.Pair, task: tuple[str, dict[str, Any]], path: str) -> None:
+    body = task[1] | {"id_slot": 1, "cache_prompt": False}
+    slots = []
+    for url in (both.ours, both.reference):
+        assert ask(url, "POST", task[0], body)[0] == 200
+        status, _, shown = ask(url, "GET", path, None)
+        assert status == 200
+        slots.append(json.loads(shown)[1])
+    ours, reference = slots
+    assert ours.keys() - {"state", "cache", "n_preempted"} == reference.keys()
+    assert ours | {"id_task": 0} == ours | reference | {"id_task": 0}
 
 
 STREAMED: list[tuple[str, dict[str, Any]]] = [
     ("/completion", TEXT),
+    ("/completion", TEXT | {"prompt": ""}),
     ("/completion", TEXT | {"n_probs": 2, "timings_per_token": True}),
     ("/completion", TEXT | {"return_progress": True, "cache_prompt": False}),
     ("/v1/completions", TEXT),
+    ("/v1/completions", TEXT | {"prompt": ""}),
     ("/v1/completions", TEXT | {"stream_options": {"include_usage": True}}),
     ("/v1/completions", TEXT | {"return_progress": True, "timings_per_token": True, "cache_prompt": False}),
     ("/v1/chat/completions", CHAT),
@@ -274,7 +292,6 @@ DIFFERENT: list[tuple[Request, int, int]] = [
     (("POST", "/v1/completions", TEXT | {"logprobs": 2}), 200, 200),
     (("POST", "/v1/completions", TEXT | {"best_of": 99}), 400, 200),
     (("POST", "/v1/completions", TEXT | {"echo": True, "logprobs": 1}), 400, 200),
-    (("POST", "/completion", TEXT | {"prompt": ""}), 400, 200),
     (("POST", "/completion", TEXT | {"id_slot": 99}), 400, 200),
     (("POST", "/completion", TEXT | {"samplers": ["nope"]}), 400, 200),
     (("POST", "/infill", {}), 400, 500),
