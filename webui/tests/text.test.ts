@@ -3,7 +3,7 @@ import { age, duration, percent, prettyJson } from "../src/lib/format";
 import { fileName } from "../src/lib/download";
 import { displayMath, inlineMath } from "../src/lib/math";
 import { rate, readMetrics } from "../src/lib/metrics";
-import { newMessage, titleOf } from "../src/lib/model";
+import { newMessage, NO_FORMAT, titleOf } from "../src/lib/model";
 import { defaultsOf, PARAMETERS, parse, show } from "../src/lib/parameters";
 import { body } from "../src/lib/request";
 
@@ -59,9 +59,21 @@ describe("parameters", () => {
   test("defaults are shown without the noise of 32-bit floats", () => {
     const shown = defaultsOf({ temperature: 0.800000011920929, seed: 4294967295, samplers: ["a", "b"] });
     expect([shown.temperature, shown.seed, shown.samplers, shown.top_k]).toEqual(["0.8", "", "a, b", ""]);
-    expect(show(0.05)).toBe("0.05");
+    expect(show(named("min_p"), 0.05)).toBe("0.05");
   });
 });
+
+const OPTIONS = {
+  system: " ",
+  parameters: {},
+  custom: {},
+  format: NO_FORMAT,
+  contents: new Map<string, string>(),
+  think: null,
+  resume: false,
+  tools: [],
+  probabilities: 0,
+};
 
 test("a request says what the branch says, and leaves out an answer that never came", () => {
   const fields = { conversationId: "c", parentId: null };
@@ -71,7 +83,7 @@ test("a request says what the branch says, and leaves out an answer that never c
     newMessage({ ...fields, role: "assistant", status: "failed" }),
     newMessage({ ...fields, role: "assistant", content: "Yo", reasoning: "hm", toolCalls: [call] }),
   ];
-  const made = body(messages, { system: " ", parameters: { top_k: 3 }, think: false, resume: true });
+  const made = body(messages, { ...OPTIONS, parameters: { top_k: 3 }, think: false, resume: true });
   expect(made.messages).toEqual([
     { role: "user", content: "Hi" },
     {

@@ -14,6 +14,11 @@ export function percent(part: number, whole: number): string {
   return whole > 0 ? `${Math.round((100 * part) / whole)}%` : "0%";
 }
 
+export function fileSize(bytes: number): string {
+  if (bytes < 1024) return `${bytes} B`;
+  return bytes < 1 << 20 ? `${Math.round(bytes / 1024)} kB` : `${(bytes / (1 << 20)).toFixed(1)} MB`;
+}
+
 const DAY = 24 * 3600 * 1000;
 
 export type Age = "today" | "yesterday" | "week" | "month" | "older";

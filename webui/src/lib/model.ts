@@ -164,3 +164,14 @@ export function titleOf(text: string): string {
   const line = text.trim().split("\n", 1)[0]?.trim() ?? "";
   return line.length <= TITLE ? line : `${line.slice(0, TITLE - 1).trimEnd()}…`;
 }
+
+/** Whether an answer is JSON as a whole: an object or a list. */
+export function isJson(text: string): boolean {
+  if (!/^\s*[{[]/.test(text)) return false;
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,13 +1,15 @@
 /** The conversations: the one that is shown, and the answers that are being written. */
 
 import { liveQuery } from "dexie";
-import { Answer, type Chunk, type Progress } from "../lib/answer";
-import type { Conversation, Message } from "../lib/model";
-import { newConversation, newId, newMessage, titleOf } from "../lib/model";
-import { body } from "../lib/request";
+import { Answer, type Chunk, type Progress, type Written } from "../lib/answer";
+import type { Draft } from "../lib/attach";
+import type { Content, Conversation, Format, Message, Token } from "../lib/model";
+import { newConversation, newId, newMessage, NO_FORMAT, titleOf } from "../lib/model";
+import { body, objectOf } from "../lib/request";
 import { branch, newestLeaf, siblings } from "../lib/tree";
 import { strings } from "../strings";
-import { server, ServerError } from "./server.svelte";
+import { tools } from "./tools.svelte";
+import { Forgotten, server, ServerError } from "./server.svelte";
 import { settings } from "./settings.svelte";
 import { store } from "./store";
 
@@ -15,13 +17,21 @@ import { store } from "./store";
 interface Writing {
   message: Message;
   progress: Progress | null;
+  /** How often it was tried in vain to come back to the server. */
+  attempts: number;
   abort: AbortController;
 }
 
 /** How often an answer is saved while it is written. */
 const SAVE_MS = 500;
+/** Tokens that are shown in the place of each, where their probabilities are asked for. */
+const N_PROBABILITIES = 8;
+/** Answers of a model that only calls tools, one after the other, until the reader is asked. */
+const MAX_ROUNDS = 20;
 /** Another tab may be about to begin an answer that is younger and has no stream yet. */
 const STARTING_MS = 10_000;
+
+type Read = (signal: AbortSignal, report: (attempts: number) => void) => AsyncGenerator<Chunk>;
 
 class Chat {
   conversations = $state.raw<Conversation[]>([]);
@@ -30,13 +40,14 @@ class Chat {
   id = $state<string | null>(null);
   stored = $state.raw<Message[]>([]);
   writing = $state.raw<Record<string, Writing>>({});
-  /** The system prompt of a conversation that is not stored yet. */
-  draftSystem = $state<string | null>(null);
+  /** What a conversation that is not stored yet will have. */
+  draft = $state.raw<Partial<Pick<Conversation, "system" | "format">>>({});
 
   readonly conversation = $derived(this.conversations.find(({ id }) => id === this.id) ?? null);
   readonly messages = $derived(this.stored.map((message) => this.writing[message.id]?.message ?? message));
   readonly shown = $derived(branch(this.messages, this.conversation?.leaf ?? null));
-  readonly system = $derived(this.conversation?.system ?? this.draftSystem ?? settings.system);
+  readonly system = $derived(this.conversation?.system ?? this.draft.system ?? settings.system);
+  readonly format = $derived(this.conversation?.format ?? this.draft.format ?? NO_FORMAT);
   readonly running = $derived(Object.values(this.writing).find(({ message }) => message.conversationId === this.id));
   #watching: { unsubscribe(): void } | undefined;
 
@@ -60,7 +71,7 @@ class Chat {
     if (id === this.id) return;
     this.id = id;
     this.stored = [];
-    this.draftSystem = null;
+    this.draft = {};
     this.#watching?.unsubscribe();
     this.#watching =
       id === null
@@ -76,18 +87,18 @@ class Chat {
 
   // --- what a reader does
 
-  async send(text: string): Promise<void> {
+  async send(text: string, files: readonly Draft[] = []): Promise<void> {
     const content = text.trim();
-    if (!content || this.running) return;
-    const conversationId = this.id ?? (await this.#create(content));
+    if (!(content || files.length) || this.running) return;
+    const conversationId = this.id ?? (await this.#create(content || files[0]!.name));
     const parentId = this.shown.at(-1)?.id ?? null;
-    await this.#ask(newMessage({ conversationId, parentId, role: "user", content }));
+    await this.#ask(newMessage({ conversationId, parentId, role: "user", content }), files);
   }
 
   /** Ask something else in place of a question: a branch beside it. */
-  async edit(message: Message, content: string): Promise<void> {
+  async edit(message: Message, content: string, files: readonly Draft[]): Promise<void> {
     const { conversationId, parentId } = message;
-    await this.#ask(newMessage({ conversationId, parentId, role: "user", content: content.trim() }));
+    await this.#ask(newMessage({ conversationId, parentId, role: "user", content: content.trim() }), files);
   }
 
   /** Change an answer in place, so that what follows builds on it. */
@@ -102,7 +113,17 @@ class Chat {
 
   /** Write on where an answer ended. */
   async proceed(message: Message): Promise<void> {
-    if (!this.running) await this.#generate(message, true);
+    if (!this.running) await this.#useTools(await this.#generate(message, true));
+  }
+
+  /** Another version of an answer, which begins with `content`. */
+  async fork(message: Message, content: string, recorded: Token[]): Promise<void> {
+    if (this.running) return;
+    const { conversationId, parentId, model, format } = message;
+    const begun = { role: "assistant", model, format, content, tokens: recorded, status: "writing" } as const;
+    const fork = newMessage({ conversationId, parentId, ...begun });
+    await store.append(fork);
+    await this.#useTools(await this.#generate(fork, true));
   }
 
   async page(message: Message, step: number): Promise<void> {
@@ -124,8 +145,16 @@ class Chat {
   }
 
   async setSystem(system: string): Promise<void> {
-    if (this.id === null) this.draftSystem = system;
-    else await store.conversations.update(this.id, { system });
+    await this.#set({ system });
+  }
+
+  async setFormat(format: Format): Promise<void> {
+    await this.#set({ format });
+  }
+
+  async #set(change: Chat["draft"]): Promise<void> {
+    if (this.id === null) this.draft = { ...this.draft, ...change };
+    else await store.conversations.update(this.id, change);
   }
 
   async removeConversation(id: string): Promise<void> {
@@ -143,15 +172,18 @@ class Chat {
   // --- answers
 
   async #create(question: string): Promise<string> {
-    const conversation = newConversation({ title: titleOf(question), system: this.system });
+    const conversation = newConversation({ title: titleOf(question), system: this.system, format: this.format });
     await store.conversations.add(conversation);
     this.conversations = await store.list();
     this.open(conversation.id);
     return conversation.id;
   }
 
-  async #ask(question: Message): Promise<void> {
-    await store.append(question);
+  async #ask(question: Message, files: readonly Draft[]): Promise<void> {
+    const { conversationId } = question;
+    const attachments = files.map(({ data: _, ...attachment }) => attachment);
+    const contents = files.flatMap(({ id, data }): Content[] => (data === null ? [] : [{ id, conversationId, data }]));
+    await store.append({ ...question, attachments }, contents);
     await this.#answer(question.conversationId, question.id);
   }
 
@@ -159,48 +191,93 @@ class Chat {
     if (this.running) return;
     const message = newMessage({ conversationId, parentId, role: "assistant", model: server.model, status: "writing" });
     await store.append(message);
-    await this.#generate(message, false);
+    await this.#useTools(await this.#generate(message, false));
   }
 
-  async #generate(message: Message, resume: boolean): Promise<void> {
+  async #generate(message: Message, resume: boolean): Promise<Message> {
     const all = await store.messagesOf(message.conversationId);
     const history = branch(all, resume ? message.id : message.parentId);
+    const format = resume ? (message.format ?? NO_FORMAT) : this.format;
     const request = body(history, {
       system: this.system,
-      parameters: settings.parameters,
+      parameters: settings.sent,
+      custom: objectOf(settings.custom),
+      format,
+      contents: await store.contentsOf(history),
       think: server.canThink ? settings.think : null,
       resume,
+      tools: tools.offered,
+      probabilities: settings.probabilities ? N_PROBABILITIES : 0,
     });
-    const { content, reasoning, reasoningMs, toolCalls } = message;
+    const { content, reasoning, reasoningMs, toolCalls, tokens: recorded } = message;
     const stream = newId();
-    const begin = { content, reasoning, reasoningMs, toolCalls };
-    await this.#write({ ...message, stream, begin }, (signal) => server.complete(stream, request, signal));
+    const begin = { content, reasoning, reasoningMs, toolCalls, ...(recorded ? { tokens: recorded } : {}) };
+    const kept = format.kind === "text" ? null : format;
+    return this.#write({ ...message, format: kept, stream, begin }, (...line) => server.complete(stream, request, ...line));
   }
 
-  async #write(message: Message, read: (signal: AbortSignal) => AsyncGenerator<Chunk>): Promise<Message> {
+  /** Run what an answer calls, and let the model go on with the results. */
+  async #useTools(message: Message): Promise<void> {
+    const isAsked = message.status === "done" && message.toolCalls.length && tools.offered.length;
+    if (!isAsked || this.#roundsBefore(message) >= MAX_ROUNDS) return;
+    await this.runTools(message);
+  }
+
+  /** How many answers stand one below the other down to this one, with nothing between them but results of tools. */
+  #roundsBefore(message: Message): number {
+    const path = branch(this.messages, message.id).reverse();
+    return path.findIndex(({ role }) => role === "user");
+  }
+
+  /** Run the calls of an answer that have not been, and let the model go on. */
+  async runTools(message: Message): Promise<void> {
+    const abort = new AbortController();
+    let current: Message = { ...message, status: "writing" };
+    for (const [index, call] of message.toolCalls.entries()) {
+      if (call.result || abort.signal.aborted) continue;
+      this.writing = { ...this.writing, [message.id]: { message: current, progress: null, attempts: 0, abort } };
+      const result = await tools.run(call, abort.signal);
+      current = { ...current, toolCalls: current.toolCalls.with(index, { ...call, result }) };
+    }
+    const isStopped = abort.signal.aborted;
+    await this.#finish({ ...current, status: isStopped ? "stopped" : "done" });
+    if (!isStopped) await this.#answer(message.conversationId, message.id);
+  }
+
+  async #write(message: Message, read: Read): Promise<Message> {
     const abort = new AbortController();
     const answer = new Answer(message.begin ?? {});
+    let attempts = 0;
     const draw = (end: Partial<Message> = { status: "writing", error: "" }) => {
-      const drawn: Message = { ...message, ...answer.written, ...end };
-      this.writing = { ...this.writing, [message.id]: { message: drawn, progress: answer.progress, abort } };
+      // A stream that is read anew from its beginning has told less, for a while, than was saved of it before.
+      const isBehind = lengthOf(answer.written) < lengthOf(message);
+      const drawn: Message = { ...message, ...(isBehind ? {} : answer.written), ...end };
+      this.writing = { ...this.writing, [message.id]: { message: drawn, progress: answer.progress, attempts, abort } };
       return drawn;
     };
-    const { stream, begin } = message;
+    const { stream, begin, format } = message;
     draw();
-    await store.messages.update(message.id, { stream, begin, status: "writing", error: "" });
+    await store.messages.update(message.id, { stream, begin, format, status: "writing", error: "" });
     let end: Partial<Message> = { status: "done", error: "" };
     try {
-      await follow(read(abort.signal), answer, draw);
+      const report = (n: number) => {
+        attempts = n;
+        draw();
+      };
+      await follow(read(abort.signal, report), answer, draw);
     } catch (error) {
-      end = this.#endOf(error, abort.signal.aborted, stream);
+      end = this.#endOf(error, abort.signal.aborted, draw());
     }
     return this.#finish(draw({ ...end, stream: "", begin: null }));
   }
 
-  #endOf(error: unknown, isStopped: boolean, stream: string): Partial<Message> {
+  #endOf(error: unknown, isStopped: boolean, { stream, content, reasoning }: Message): Partial<Message> {
     if (isStopped) {
       server.cancel(stream).catch(() => undefined);
       return { status: "stopped", error: "" };
+    }
+    if (error instanceof Forgotten) {
+      return { status: "failed", error: content || reasoning ? strings.forgotten : strings.neverArrived };
     }
     server.check(error);
     return { status: "failed", error: error instanceof ServerError ? error.message : strings.connectionLost };
@@ -225,14 +302,13 @@ class Chat {
   }
 
   async #resume(message: Message): Promise<void> {
-    if (!message.stream && Date.now() - message.createdAt < STARTING_MS) return;
-    const ended = await this.#write(message, (signal) => server.resume(message.stream, signal));
-    if (ended.status !== "failed") return;
-    // The server has forgotten it, or never had it: what was saved before is what there is.
-    const { content, reasoning, reasoningMs, toolCalls } = ended.content.length > message.content.length ? ended : message;
-    const left = { content, reasoning, reasoningMs, toolCalls, status: "stopped", error: "" } as const;
-    await store.messages.update(message.id, left);
+    if (message.stream) await this.#write(message, (...line) => server.resume(message.stream, ...line));
+    else if (Date.now() - message.createdAt > STARTING_MS) await this.#finish({ ...message, status: "stopped" });
   }
+}
+
+function lengthOf({ content, reasoning, toolCalls }: Pick<Written, "content" | "reasoning" | "toolCalls">): number {
+  return content.length + reasoning.length + toolCalls.reduce((sum, call) => sum + call.arguments.length, 0);
 }
 
 /** Read all chunks into `answer`; draws at most once a frame, and saves now and then. */
