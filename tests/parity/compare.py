@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 VOLATILE = {
     *("id", "created", "timings", "time_ms"),  # of one answer
+    "id_task",  # counted otherwise
     "id_slot",  # whichever is free; both say so where a request asks for one that is not
 }
-OURS = {"cache", "state"}
+OURS = {"cache", "state", "n_preempted"}
 """Members that only ours has."""
 
 TOLERANCE = 2e-3
