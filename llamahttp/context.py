@@ -22,7 +22,8 @@ from .candidates import NO_TOKEN
 from .embedding import EmbeddingSide
 from .errors import EngineError, LlamaHTTPError, ModelError, Unavailable
 from .meter import StepMeter
-from .placement import FAR, Placement
+from .placement import Placement
+from .planner import Planner, StepPlan
 from .queue import (
     Ask,
     Cancel,
@@ -37,7 +38,6 @@ from .queue import (
     Stop,
     TaskQueue,
 )
-from .schedule import Pace, PromptPart, Rotation, Tiling, WaitingPrompt, plan_prompts
 from .slot import Slot
 from .slot_actions import SlotActions
 from .suspects import Suspects
@@ -48,7 +48,6 @@ from .task import (
     Finished,
     Miss,
     PromptProgress,
-    SlotState,
     StopReason,
     Timings,
     Tokens,
@@ -124,8 +123,14 @@ class ServerContext:
         self._placement = Placement(decoder, cache, self._slots, config.checkpoint_min_step)
         self._actions = SlotActions(queue, cache, self._slots)
         self._rows = BatchWriter(decoder.batch, self._slots)
-        self._pace = Pace(config.target_step_ms, decoder.n_batch, decoder.n_ubatch)
-        self._rotation = Rotation()
+        self._planner = Planner(
+            decoder,
+            cache,
+            self._placement,
+            self._suspects,
+            target_step_ms=config.target_step_ms,
+            has_adapters=config.has_adapters,
+        )
         self._adapters: tuple[tuple[int, float], ...] | None = None  # None: those that a fresh context applies
         self._counts: defaultdict[str, float] = defaultdict(int)
         self._misses: Counter[Miss] = Counter()
@@ -193,20 +198,20 @@ class ServerContext:
         """Take what has come in, then plan, decode and apply once. Blocks while there is nothing to do."""
         self._receive()
         self._place_waiting()
-        generating, parts = self._plan()
+        plan = self._planner.plan(self._running.values())
         self._trace.lap(Beat.PLAN)
-        if parts:
+        if plan.parts:
             self._deliver()  # what waited: such a step may be long
             self._trace.lap(Beat.DELIVER)
-        if (generating or parts) and self._decode(generating, parts):
-            self._apply(generating, parts)
+        if plan and self._decode(plan):
+            self._apply(plan)
             self._trace.lap(Beat.APPLY)
-        self._deliver(may_wait=bool(generating))
+        self._deliver(may_wait=bool(plan.generating))
         self._trace.lap(Beat.DELIVER)
-        self._embed(is_alone=not generating)
-        self._cache.store_some(n_generating=len(generating), n_prompts=len(parts))
+        self._embed(is_alone=not plan.generating)
+        self._cache.store_some(n_generating=len(plan.generating), n_prompts=len(plan.parts))
         self._trace.lap(Beat.REST)
-        self._trace.end(len(generating), sum(part.n_take for part in parts))
+        self._trace.end(len(plan.generating), plan.n_prompt)
 
     def _embed(self, *, is_alone: bool) -> None:
         """A batch of embeddings after each step of those who generate, so that neither waits for long."""
@@ -337,85 +342,14 @@ class ServerContext:
         for slot, error in placed.failed:
             self._fail(slot, error)
 
-    # --- plan
-
-    def _plan(self) -> tuple[list[Slot], list[PromptPart]]:
-        """Who generates in this step, and which parts of prompts it computes. Makes room for them."""
-        while True:
-            active = self._choose_active()
-            generating = [slot for slot in active if slot.state is SlotState.GENERATING]
-            prompts = [slot for slot in active if slot.state is SlotState.PROMPT]
-            n_rows = len(generating) or bool(prompts)
-            if self._cache.make_room(n_rows) or not self._preempt_youngest():
-                break
-        self._apply_adapters(active)
-        if not prompts:
-            return generating, []
-        budget = self._prompt_budget(len(generating), sum(slot.n_left for slot in prompts))
-        tiling = self._tiling(len(generating))
-        return generating, plan_prompts([self._waiting_prompt(slot) for slot in prompts], budget, tiling)
-
-    def _choose_active(self) -> list[Slot]:
-        """The tasks of this step: some suspects after a failure, and of all those of one set of adapters."""
-        active = self._suspects.choose([slot for slot in self._running.values() if slot.is_active])
-        if self._config.has_adapters and active:
-            kind = self._rotation.next_of({slot.adapters for slot in active})
-            active = [slot for slot in active if slot.adapters == kind]
-        return active
-
-    def _apply_adapters(self, active: Sequence[Slot]) -> None:
-        """Compute with the adapters of these tasks, which all have the same."""
-        if not self._config.has_adapters or not active:
-            return
-        adapters = active[0].adapters
-        self._rotation.serve(adapters)
-        if adapters != self._adapters:
-            self._decoder.set_adapters(adapters)
-            self._adapters = adapters
-
-    def _preempt_youngest(self) -> bool:
-        """Make room at the cost of the last in rank. False if there is only one left."""
-        active = [slot for slot in self._running.values() if slot.is_active]
-        if len(active) < 2:
-            return False
-        self._placement.preempt(max(active, key=lambda slot: slot.rank))
-        return True
-
-    def _prompt_budget(self, n_generating: int, n_left: int) -> int:
-        """Tokens of prompts that this step may take, of `n_left` that wait."""
-        budget = min(n_left, self._pace.prompt_budget(n_generating))
-        self._cache.make_room(n_generating + budget)
-        n_free = self._cache.n_free_cells
-        return budget if n_free is None else min(budget, n_free - n_generating)
-
-    def _tiling(self, n_generating: int) -> Tiling | None:
-        """How far prompts are computed; None where rows and streams may be mixed, or a batch has no room for tiles."""
-        n_tile = self._decoder.n_tile
-        if n_tile == 1 or self._decoder.n_ubatch < n_tile or self._decoder.n_batch - n_generating < 2 * (n_tile + 1):
-            return None
-        return Tiling(n_tile, self._decoder.n_ubatch, n_with_others=int(n_generating > 0))
-
-    def _waiting_prompt(self, slot: Slot) -> WaitingPrompt:
-        n_past, n_wanted, priority = slot.n_past, slot.n_left, slot.task.priority
-        if slot.wanted is not None:
-            # somebody waits for the beginning of this prompt: it is as urgent and as short as what they wait for
-            n_wanted = min(n_wanted, slot.wanted.n_tokens - n_past)
-            priority = min(priority, slot.wanted.priority)
-        return WaitingPrompt(
-            slot.id,
-            slot.n_left,
-            n_wanted,
-            n_to_mark=slot.marks[0] - n_past if slot.marks else None,
-            is_far=n_past >= FAR,
-            n_passed=slot.n_passed,
-            priority=priority,
-        )
-
     # --- decode
 
-    def _decode(self, generating: Sequence[Slot], parts: Sequence[PromptPart]) -> bool:
+    def _decode(self, plan: StepPlan) -> bool:
         """Compute the step. False if it could not be; then the slots concerned have been dealt with."""
-        n_rows = self._rows.fill(generating, parts)
+        n_rows = self._rows.fill(plan.generating, plan.parts)
+        if self._config.has_adapters and plan.adapters != self._adapters:
+            self._decoder.set_adapters(plan.adapters)
+            self._adapters = plan.adapters
         if self._config.backend_sampling:
             self._set_samplers()
         self._trace.lap(Beat.PLAN)
@@ -423,13 +357,13 @@ class ServerContext:
         try:
             self._decoder.decode(n_rows)
         except BatchError as error:
-            self._survive(error, [*generating, *(self._slots[part.id_slot] for part in parts)])
+            self._survive(error, [*plan.generating, *(self._slots[part.id_slot] for part in plan.parts)])
             return False
         ms = 1e3 * (time.perf_counter() - began)
         self._trace.lap(Beat.DECODE)
-        self._pace.observe(len(generating), n_rows - len(generating), ms)
+        self._planner.observe(plan, self._running.values(), ms)
         self._meter.step(ms / 1e3, n_rows)
-        self._count(n_steps=1, n_rows=n_rows, decode_ms=ms, n_busy_slots=len(generating) + len(parts))
+        self._count(n_steps=1, n_rows=n_rows, decode_ms=ms, n_busy_slots=len(plan.generating) + len(plan.parts))
         return True
 
     def _set_samplers(self) -> None:
@@ -447,7 +381,7 @@ class ServerContext:
         """After a failed decode: make room if that is what is missing, else find the one request to blame."""
         if error.no_cells:
             self._placement.is_short = True
-            if not self._cache.evict_one() and not self._preempt_youngest():
+            if not self._cache.evict_one() and not self._placement.preempt_last(self._running.values()):
                 self._fail(in_batch[0], EngineError(str(error)))
             return
         log.error("decode failed: %s", error)
@@ -474,18 +408,15 @@ class ServerContext:
 
     # --- apply
 
-    def _apply(self, generating: Sequence[Slot], parts: Sequence[PromptPart]) -> None:
+    def _apply(self, plan: StepPlan) -> None:
         """Advance the slots by what was computed and sample where a row has logits."""
-        for slot in generating:
+        for slot in plan.generating:
             self._advance(slot, 1)
-        n_prompt = sum(part.n_take for part in parts)
-        if parts:
-            self._age_prompts(n_prompt, parts)
-        for part in parts:
+        for part in plan.parts:
             self._advance_prompt(self._slots[part.id_slot], part.n_take)
-        completed = [self._slots[part.id_slot] for part in parts if part.is_last]
-        sampled = [*generating, *(slot for slot in completed if slot.wants_tokens)]
-        self._count(n_prompt=n_prompt, n_predicted=len(sampled))
+        completed = [self._slots[part.id_slot] for part in plan.parts if part.is_last]
+        sampled = [*plan.generating, *(slot for slot in completed if slot.wants_tokens)]
+        self._count(n_prompt=plan.n_prompt, n_predicted=len(sampled))
         for slot in completed:
             if not slot.wants_tokens:
                 self._finish(slot, StopReason.LIMIT)
@@ -506,13 +437,6 @@ class ServerContext:
         if slot.task.progress:
             ms = 1e3 * (time.perf_counter() - slot.clock.launched)
             self._send(slot, PromptProgress(slot.n_prompt, slot.use.n_cached, min(slot.n_past, slot.n_prompt), ms))
-
-    def _age_prompts(self, n_prompt: int, parts: Sequence[PromptPart]) -> None:
-        """Let prompts that wait note what others were given in their stead."""
-        own = {part.id_slot: part.n_take for part in parts}
-        for slot in self._running.values():
-            if slot.state is SlotState.PROMPT:
-                slot.n_passed += n_prompt - own.get(slot.id, 0)
 
     def _sample(self, slots: Sequence[Slot]) -> None:
         logits = self._decoder.logits(len(slots))

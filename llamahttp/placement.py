@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from .abc import Decoder
 from .cache.resident import NOTHING, Match, ResidentCache
 from .errors import EngineError
+from .schedule import Tiling
 from .slot import Slot, Wanted
 from .task import Miss, SlotState
 
@@ -55,9 +56,7 @@ class Placement:
             slot.wanted = None
         waiting = [slot for slot in running if slot.state is SlotState.WAITING]
         is_reading = False
-        n_least = self._decoder.n_tile
-        if n_least > 1 and any(slot.state is SlotState.GENERATING for slot in running):
-            n_least += 1  # a row goes with theirs
+        n_least = self._least_part(running)
         for slot in sorted(waiting, key=lambda slot: slot.rank):
             found = self._find(slot, n_least)
             slot.is_loading = False
@@ -72,6 +71,13 @@ class Placement:
             else:
                 self._place(slot, found, placed)
         return placed
+
+    def _least_part(self, running: Collection[Slot]) -> int:
+        """Tokens of a far prompt that take no longer than fewer do."""
+        decoder = self._decoder
+        n_generating = sum(slot.state is SlotState.GENERATING for slot in running)
+        tiling = Tiling.beside(n_generating, decoder.n_tile, decoder.n_ubatch, decoder.n_batch)
+        return 1 if tiling is None else tiling.least
 
     def _find(self, slot: Slot, n_least: int) -> Match:
         """What there is of a prompt; less, should fewer than `n_least` tokens be left to compute: that takes longer."""
@@ -106,7 +112,7 @@ class Placement:
             last = max(active, key=lambda other: other.rank)
             if last.task.priority <= slot.task.priority or last.sequence is found.source:
                 return False
-            self.preempt(last)
+            self._preempt(last)
         self._cache.make_room(n_new, found)
         return True
 
@@ -139,7 +145,15 @@ class Placement:
             marks.add(last)
         return sorted(mark for mark in marks if slot.n_past < mark <= last)
 
-    def preempt(self, slot: Slot) -> None:
+    def preempt_last(self, running: Collection[Slot]) -> bool:
+        """Make room at the cost of the last in rank. False if there is only one left."""
+        active = [slot for slot in running if slot.is_active]
+        if len(active) < 2:
+            return False
+        self._preempt(max(active, key=lambda slot: slot.rank))
+        return True
+
+    def _preempt(self, slot: Slot) -> None:
         """Take a task's place in memory from it; it goes on when there is room again.
 
         What it had is cached like that of a task that has ended, and perhaps still there then.

@@ -60,6 +60,14 @@ class Tiling:
     n_with_others: int = 0
     """1 beside slots that generate: what goes with their rows, so that whole tiles are left."""
 
+    @classmethod
+    def beside(cls, n_generating: int, n_tile: int, n_ubatch: int, n_batch: int) -> Tiling | None:
+        """The tiles of a decoder beside so many rows; None where rows and streams may be mixed, or a batch has no room
+        for two."""
+        if n_tile == 1 or n_ubatch < n_tile or n_batch - n_generating < 2 * (n_tile + 1):
+            return None
+        return cls(n_tile, n_ubatch, n_with_others=int(n_generating > 0))
+
     @property
     def least(self) -> int:
         """The shortest part of a prompt that is computed as a whole tile."""

@@ -118,6 +118,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("slot_actions", ""),
     ("embedding", ""),
     ("placement", ""),
+    ("planner", ""),
     ("context", "threading"),
     ("binding", ""),
     ("binding.structs", "ctypes"),
