@@ -1,6 +1,7 @@
 /** An answer, put together from the chunks of `/v1/chat/completions`. */
 
 import type { Cost, Message, ToolCall } from "./model";
+import { readLogprobs, type ApiLogprobs } from "./tokens";
 
 export interface Timings {
   cache_n?: number;
@@ -20,6 +21,7 @@ export interface Chunk {
   choices?: {
     delta?: { content?: string | null; reasoning_content?: string | null; tool_calls?: CallDelta[] };
     finish_reason?: string | null;
+    logprobs?: ApiLogprobs | null;
   }[];
   model?: string;
   timings?: Timings;
@@ -33,7 +35,7 @@ export interface Progress {
   processed: number;
 }
 
-export type Written = Pick<Message, "content" | "reasoning" | "reasoningMs" | "toolCalls" | "cost" | "finish">;
+export type Written = Pick<Message, "content" | "reasoning" | "reasoningMs" | "toolCalls" | "tokens" | "cost" | "finish">;
 
 export class Answer {
   written: Written;
@@ -62,6 +64,7 @@ export class Answer {
     if (timings) this.written.cost = costOf(timings);
     const choice = chunk.choices?.[0];
     if (choice?.finish_reason) this.written.finish = choice.finish_reason;
+    if (choice?.logprobs) this.written.tokens = [...(this.written.tokens ?? []), ...readLogprobs(choice.logprobs)];
     const { content, reasoning_content: thought, tool_calls: calls } = choice?.delta ?? {};
     if (thought) this.#think(thought, now);
     if (content) this.written.content += content;
