@@ -1,6 +1,6 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { createReadStream, createWriteStream } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { cp, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { constants, createBrotliCompress, createGzip } from "node:zlib";
@@ -21,6 +21,16 @@ function onlyWoff2(): Plugin {
   };
 }
 
+/** Tables of East Asian encodings beside the page, where pdf.js looks for them by their names. */
+function cmaps(): Plugin {
+  const from = "node_modules/pdfjs-dist/cmaps";
+  return {
+    name: "cmaps",
+    apply: "build",
+    closeBundle: () => cp(from, join(OUT, "cmaps"), { recursive: true }),
+  };
+}
+
 /** Writes FILE.br and FILE.gz beside what compresses well; the server sends what the browser takes. */
 function precompress(): Plugin {
   const brotli = () => createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: 11 } });
@@ -29,7 +39,7 @@ function precompress(): Plugin {
     apply: "build",
     async closeBundle() {
       const entries = await readdir(OUT, { recursive: true, withFileTypes: true });
-      const files = entries.filter((entry) => entry.isFile() && /\.(?:js|css|html|svg)$/.test(entry.name));
+      const files = entries.filter((entry) => entry.isFile() && /\.(?:m?js|css|html|svg)$/.test(entry.name));
       await Promise.all(
         files.flatMap((entry) => {
           const path = join(entry.parentPath, entry.name);
@@ -46,7 +56,7 @@ function precompress(): Plugin {
 export default defineConfig({
   // Relative, so that the same bundle works below --api-prefix.
   base: "./",
-  plugins: [onlyWoff2(), svelte(), precompress()],
+  plugins: [onlyWoff2(), svelte(), cmaps(), precompress()],
   build: {
     outDir: OUT,
     emptyOutDir: true,
