@@ -322,6 +322,22 @@ def test_a_variable_that_asks_for_what_is_not_built_is_refused() -> None:
     assert read("--spec-type none", LLAMA_ARG_SPEC_TYPE="draft-mtp").notes == ()
 
 
+@pytest.mark.parametrize(
+    ("line", "notes"),
+    [
+        ("-c 1 --ctx-size 2 -c 3", ("--ctx-size is given 3 times: only the last one counts",)),
+        ("-c 1 -c 1 --api-key a --api-key b --logit-bias 1+1 --logit-bias 2+1 --temp 0 --warmup --no-warmup", ()),
+    ],
+)
+def test_a_flag_that_is_overruled_is_named(line: str, notes: tuple[str, ...]) -> None:
+    assert read(line).notes == notes
+
+
+def test_the_command_line_overrules_a_variable_without_a_word() -> None:
+    config = read("-c 1", LLAMA_ARG_CTX_SIZE="2")
+    assert (config.engine.n_ctx, config.notes) == (1, ())
+
+
 def test_chat_template_file_is_read(tmp_path: Path) -> None:
     source = tmp_path / "chat.jinja"
     source.write_text("{{ messages[0].content }} é", encoding="utf-8")
@@ -334,6 +350,7 @@ def test_chat_template_file_is_read(tmp_path: Path) -> None:
         ("--prot 80", "unknown flag --prot; did you mean --port?"),
         ("--ctx 80", "unknown flag --ctx; did you mean --ctx-size?"),
         ("--qqq", "unknown flag --qqq; --help lists all that there are"),
+        ("-c=512", "unknown flag -c=512; write -c 512"),
         ("-zz x/y", "unknown flag -zz; --help lists all that there are"),
         ("-hf x", "-hf: 'x' is not USER/MODEL or USER/MODEL:QUANT"),
         ("-hf x/y:a/b", "-hf: 'a/b' is no quant, which is a word such as Q4_K_M"),

@@ -11,7 +11,7 @@ _SPECULATIVE = "there is no speculative decoding yet; the same model without it 
 
 def _preset(name: str, help: str, repo: str, file: str = "", **settings: Any) -> Preset:
     """Settings are fields of the engine, or of what `parts` names."""
-    values = {"source.repo": f"ggml-org/{repo}", "engine.n_ctx": None, **({"source.file": file} if file else {})}
+    values: dict[str, object] = {"source.repo": f"ggml-org/{repo}", **({"source.file": file} if file else {})}
     values |= {name.replace("__", "."): value for name, value in settings.items()}
     return Preset(names=(name,), target="", help=f"{help} (downloads it; a preset of several settings)", values=values)
 

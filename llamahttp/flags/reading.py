@@ -158,7 +158,11 @@ def _split(word: str) -> tuple[str, str | None]:
 def _unknown(name: str) -> str:
     if not name.startswith("-"):
         return f"unexpected argument {name!r}: everything is set with flags; a model is named with -m"
-    hint = f"did you mean {close}?" if (close := _nearest(name)) else "--help lists all that there are"
+    flag, equals, value = name.partition("=")
+    if equals and flag in BY_NAME:
+        hint = f"write {flag} {value}"
+    else:
+        hint = f"did you mean {close}?" if (close := _nearest(name)) else "--help lists all that there are"
     return f"unknown flag {name}; {hint}"
 
 
@@ -205,11 +209,23 @@ def _configure(settings: Sequence[Setting]) -> ServerConfig:
                 tree.put(flag.target, flag.value)
             case Value() | Switch():
                 tree.put(flag.target, value)
-    notes = tuple(str(note) for flag, note in settings if isinstance(flag, Ignored))
-    config: ServerConfig = tree.applied_to(ServerConfig(notes=notes))
+    notes = [str(note) for flag, note in settings if isinstance(flag, Ignored)]
+    notes += _overruled(settings)
+    config: ServerConfig = tree.applied_to(ServerConfig(notes=tuple(notes)))
     if config.sampling.grammar and config.sampling.json_schema is not None:
         raise UsageError("--grammar and --json-schema: answers can obey one of them")
     return _unescaped(config) if config.escape else config
+
+
+def _overruled(settings: Sequence[Setting]) -> Iterator[str]:
+    """Notes on flags that were given with several values, where only the last one counts."""
+    values: dict[str, list[object]] = {}
+    for flag, value in settings:
+        if isinstance(flag, Value) and flag.target.rpartition(".")[2] not in ADDS_UP:
+            values.setdefault(flag.names[-1], []).append(value)
+    for name, given in values.items():
+        if not isinstance(given[-1], frozenset) and any(value != given[-1] for value in given):
+            yield f"{name} is given {len(given)} times: only the last one counts"
 
 
 def _unescaped(config: ServerConfig) -> ServerConfig:
