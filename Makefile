@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 INTEGRATION := .venv-integration
+BENCH := .venv-bench
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 LIB := llamahttp/_lib/current
 # Options of build_lib.sh, for example: make setup LIB_ARGS="--cuda on"
@@ -39,11 +40,12 @@ check: $(VENV)/.dev ## lint, format and types
 reference: $(VENV)/.installed ## build llama-server itself too, for comparison; prints its path
 	@./build_lib.sh --reference $(LIB_ARGS)
 
-bench: setup ## measure the server; ARGS="--help" shows how
-	@$(PY) -m bench.load $(ARGS)
+bench: setup reference $(BENCH)/.installed ## measure beside llama-server, 25 minutes; ARGS="--quick" 5; tables and plots in bench/out
+	@$(BENCH)/bin/python -m bench.peers $(BENCH)-peers
+	@$(BENCH)/bin/python -m bench --peers $(BENCH)-peers $(ARGS)
 
 clean: ## forget the environment and the installed library; finished builds stay in their cache
-	rm -rf $(VENV) $(INTEGRATION) llamahttp/_lib llamahttp/assets/webui webui/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEGRATION) $(BENCH) $(BENCH)-peers bench/out llamahttp/_lib llamahttp/assets/webui webui/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.created:
 	@PYTHON="$(PYTHON)" ./scripts/make_venv.sh $(VENV)
@@ -67,6 +69,12 @@ $(INTEGRATION)/.installed: setup.cfg pyproject.toml | $(VENV)/.created
 	@PYTHON="$(PYTHON)" ./scripts/make_venv.sh $(INTEGRATION)
 	@echo "Installing clients and tools into $(INTEGRATION)"
 	@$(INTEGRATION)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,integration]'
+	@touch $@
+
+$(BENCH)/.installed: setup.cfg pyproject.toml | $(VENV)/.created
+	@PYTHON="$(PYTHON)" ./scripts/make_venv.sh $(BENCH)
+	@echo "Installing what measures and plots into $(BENCH)"
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
 .PHONY: webui

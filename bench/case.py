@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Protocol
 
 from bench.exchange import Exchange, MalformedError, Outcome, body_pieces, data_events, outcome, parse_json
@@ -57,6 +58,13 @@ class Host(Protocol):
     @property
     def n_vocab(self) -> int: ...
 
+    @property
+    def model(self) -> Path: ...
+
+    def keep(self, *flags: Flag) -> Server:
+        """A warm server that may have been asked before and will be asked again, with these flags."""
+        ...
+
     def open(self, *flags: Flag) -> AbstractContextManager[Server]:
         """A fresh, warm server; flags that it does not know are left out."""
         ...
@@ -87,8 +95,8 @@ class Case(Protocol):
     def title(self) -> str: ...
 
     @property
-    def architecture(self) -> str:
-        """Of the model it needs: a key of `bench.models.WRITERS`."""
+    def model(self) -> str:
+        """What it needs: a key of `bench.models.WRITERS`."""
         ...
 
     @property

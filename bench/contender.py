@@ -6,12 +6,13 @@ import itertools
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 
-from bench.case import Flag, completion
+from bench.case import Case, Flag, Take, completion
 from bench.errors import BenchError
 from bench.progress import Progress
 from bench.scenario import random_tokens
@@ -51,8 +52,41 @@ class Contender:
 
 
 @dataclass(slots=True)
+class Kept:
+    """The one server of a contender that goes on running between rounds. Leaving the `with` block ends it."""
+
+    server: Server | None = None
+    asked: tuple[Path, list[str]] | None = None
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        self.server = self.asked = None
+        self._stack.close()
+
+    def is_fit(self, model: Path, arguments: list[str]) -> bool:
+        """Whether it runs, with this model and these arguments."""
+        process = self.server.process if self.server is not None else None
+        return process is not None and process.popen.poll() is None and self.asked == (model, arguments)
+
+    def take(self, model: Path, arguments: list[str], opening: AbstractContextManager[Server]) -> Server:
+        """Let another take its place. BenchError when that does not start."""
+        self.end()
+        self.server = self._stack.enter_context(opening)
+        self.asked = (model, arguments)
+        return self.server
+
+
+@dataclass(slots=True)
 class Booth:
-    """What a case gets to run on (`bench.case.Host`): fresh servers of one contender, with one model."""
+    """A contender with a model: plays cases (`bench.contest.Player`) and is what they run on (`bench.case.Host`)."""
 
     contender: Contender
     model: Path
@@ -64,10 +98,14 @@ class Booth:
     timeout_s: float
     start_timeout_s: float
     progress: Progress
+    kept: Kept
     is_small: bool = False
     """Whether the model is so small that a short request warms it up."""
     heading: str = ""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def play(self, case: Case, seed: str) -> Take:
+        return case.run(self, seed)
 
     def knows(self, flag: str) -> bool:
         return flag in self.contender.known
@@ -79,19 +117,36 @@ class Booth:
         self.heading = f"{heading} · {self.contender.name}"
         self.progress.begin(self.heading)
 
+    def keep(self, *flags: Flag) -> Server:
+        """The server that runs already, if it is such a one. BenchError when another does not start."""
+        arguments = self._arguments(flags)
+        if not self.kept.is_fit(self.model, arguments):
+            return self.kept.take(self.model, arguments, self._started(arguments))
+        assert self.kept.server is not None
+        return self.kept.server
+
     @contextmanager
     def open(self, *flags: Flag) -> Iterator[Server]:
         """A fresh, warm server. BenchError when it does not start, or had died when the block was left."""
-        arguments = self.contender.understood([*flags, *self.flags])
-        command = f"{self.contender.command} {shlex.join(arguments)}"
-        log_name = f"{self.contender.name}-{next(self._numbers)}"
-        with started(log_name, command, str(self.model), self.folder, self.start_timeout_s) as server:
-            server.inspect(None, None)
-            self._warm_up(server)
+        self.kept.end()  # two of a make would share the cores
+        with self._started(self._arguments(flags)) as server:
             yield server
             server.check_alive()
 
+    def _arguments(self, flags: Sequence[Flag]) -> list[str]:
+        return self.contender.understood([*flags, *self.flags])
+
+    @contextmanager
+    def _started(self, arguments: list[str]) -> Iterator[Server]:
+        command = f"{self.contender.command} {shlex.join(arguments)}"
+        log_name = f"{self.contender.name}-{next(self._numbers)}"
+        with started(log_name, command, str(self.model), self.folder, self.start_timeout_s) as server:
+            server.inspect(None, self.n_vocab)
+            self._warm_up(server)
+            yield server
+
     def _warm_up(self, server: Server) -> None:
+        """Short prompts; what an encoder answers to them does not matter."""
         sizes = WARM_UP[-1:] if self.is_small else WARM_UP
         with Stage(server.address, self.timeout_s) as stage:
             for n_prompt, n_predict in sizes:

@@ -1,15 +1,28 @@
-"""Contest: cases run by the contenders in turn, A B B A, and what came of it."""
+"""Contest: cases played by the contenders in turn, A B B A, and what came of it."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from bench.case import Case, Host, Measure, Take
+from bench.case import Case, Measure, Take
 from bench.errors import BenchError
 from bench.figures import Figures, Spread, across_rounds, ratios
+
+
+class Player(Protocol):
+    """One who plays cases: a server of some make, or libllama without any."""
+
+    def begin(self, heading: str) -> None:
+        """Show that another run begins."""
+        ...
+
+    def play(self, case: Case, seed: str) -> Take:
+        """One run; the same seed gives the same prompts. BenchError when that cannot be done."""
+        ...
 
 
 @dataclass(slots=True)
@@ -30,20 +43,28 @@ class Series:
 
 @dataclass(slots=True)
 class Bout:
-    """One case, measured: ours first, then the other if there is one."""
+    """One case, measured: ours first, then those that it is compared with."""
 
     case: Case
     series: list[Series]
     wall_s: float = 0.0
 
+    @classmethod
+    def of(cls, case: Case, names: Sequence[str]) -> Bout:
+        return cls(case, [Series(name) for name in names])
+
+    @property
+    def has_figures(self) -> bool:
+        return any(figures for series in self.series for figures in series.figures)
+
     def spread(self, series: Series, measure: Measure) -> Spread | None:
         return across_rounds(series.figures, measure.key)
 
-    def gain(self, measure: Measure) -> Spread | None:
-        """How many times better ours is, round by round; None where that cannot be said."""
-        if len(self.series) != 2 or measure.higher is None:
+    def gain(self, measure: Measure, versus: int = 1) -> Spread | None:
+        """How many times better ours is than another, round by round; None where that cannot be said."""
+        if len(self.series) <= versus or measure.higher is None:
             return None
-        ours, theirs = (series.figures for series in self.series)
+        ours, theirs = self.series[0].figures, self.series[versus].figures
         return ratios(ours, theirs, measure.key) if measure.higher else ratios(theirs, ours, measure.key)
 
 
@@ -53,21 +74,25 @@ def order(n_rounds: int, n_contenders: int) -> list[tuple[int, int]]:
     return [(i, j) for i in range(n_rounds) for j in (turns if i % 2 == 0 else reversed(turns))]
 
 
-def hold(case: Case, hosts: dict[str, Host], n_rounds: int, seed: int) -> Bout:
-    """Run the case `n_rounds` times on each host, with the same prompts for both of a round.
+def hold(bout: Bout, players: Mapping[str, Player], n_rounds: int, seed: int, until: float | None = None) -> None:
+    """Play the bout's case `n_rounds` times with each player, with the same prompts for all of a round.
 
-    A server that does not start or dies is a fault of its round; the contest goes on.
+    No round but the first begins after `until`, in `time.monotonic()` seconds. A server that does not start or dies is
+    a fault of its round; the contest goes on.
     """
-    bout = Bout(case, [Series(name) for name in hosts])
-    pairs = list(zip(bout.series, hosts.values(), strict=True))
     began = time.perf_counter()
-    for id_round, id_contender in order(n_rounds, len(pairs)):
-        series, host = pairs[id_contender]
-        host.begin(f"round {id_round + 1}/{n_rounds}")
-        try:
-            take = case.run(host, f"{seed}/{id_round}")
-        except (BenchError, OSError) as error:
-            take = Take(faults=Counter([str(error)]))
-        series.add(take)
-    bout.wall_s = time.perf_counter() - began
-    return bout
+    try:
+        for id_round, id_player in order(n_rounds, len(bout.series)):
+            n_played = [len(series.figures) for series in bout.series]
+            if id_round and until is not None and time.monotonic() > until and len(set(n_played)) == 1:
+                return
+            series = bout.series[id_player]
+            player = players[series.name]
+            player.begin(f"round {id_round + 1}/{n_rounds}")
+            try:
+                take = player.play(bout.case, f"{seed}/{id_round}")
+            except (BenchError, OSError) as error:
+                take = Take(faults=Counter([str(error)]))
+            series.add(take)
+    finally:
+        bout.wall_s += time.perf_counter() - began

@@ -115,6 +115,10 @@ class MultiTurn:
     # fmt: on
 
     @property
+    def model(self) -> str:
+        return self.architecture
+
+    @property
     def variant(self) -> str:
         return self.architecture + (" tokens" if self.route == "completion" else "")
 

@@ -69,7 +69,7 @@ class Oversubscribed:
 
     name: ClassVar[str] = "oversubscribed"
     variant: ClassVar[str] = "-kvu"
-    architecture: ClassVar[str] = "dense"
+    model: ClassVar[str] = "dense"
     # fmt: off
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("tokens_per_s", "generated tokens/s", "tok/s", 1, True, "of requests that were answered"),
@@ -232,7 +232,7 @@ class Leak:
 
     name: ClassVar[str] = "leak"
     variant: ClassVar[str] = ""
-    architecture: ClassVar[str] = "dense"
+    model: ClassVar[str] = "dense"
     # fmt: off
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("slope", "RSS growth", "KiB/1000 req", 1, None,

@@ -216,6 +216,9 @@ class Tally:
         """Raises MalformedError for an error in place of an answer."""
         if "error" in answer:
             raise MalformedError(f"error event: {error_text(answer)}")
+        if self.dialect == "embedding":
+            self.finished = bool(answer.get("data"))
+            return
         if self.dialect == "native":
             self.finished |= bool(answer.get("stop"))
             self.n_predicted = answer.get("tokens_predicted", self.n_predicted)

@@ -40,8 +40,12 @@ METRICS = (
            "from sending a request to its first event with text; median"),
     Metric("ttft_p95", "TTFT p95 ms", 2, False, "streamed",
            "the same, 95th percentile of the requests of a round"),
+    Metric("ttft_p99", "TTFT p99 ms", 2, False, "streamed",
+           "the same, 99th percentile"),
     Metric("gap_p50", "inter-token p50 ms", 3, False, "streamed",
            "between token events of a stream, all gaps of a round pooled; median"),
+    Metric("gap_p95", "inter-token p95 ms", 3, False, "streamed",
+           "the same, 95th percentile"),
     Metric("gap_p99", "inter-token p99 ms", 3, False, "streamed",
            "the same, 99th percentile"),
     Metric("latency_p50", "latency p50 ms", 2, False, "whole",
@@ -99,8 +103,8 @@ def round_figures(outcomes: list[Outcome], wall_s: float, cpu: CpuUse) -> Figure
     gaps = [gap for outcome in whole for gap in outcome.gaps]
     latencies = [outcome.latency for outcome in whole]
     for name, values, percents in (
-        ("ttft", ttfts, (50, 95)),
-        ("gap", gaps, (50, 99)),
+        ("ttft", ttfts, (50, 95, 99)),
+        ("gap", gaps, (50, 95, 99)),
         ("latency", latencies, (50, 95)),
     ):
         if values:
@@ -130,15 +134,25 @@ def fault_counts(outcomes: list[Outcome]) -> Counter[str]:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Median, least and greatest over rounds."""
+    """A figure over rounds, of which there is one at least."""
 
-    median: float
-    low: float
-    high: float
+    values: tuple[float, ...]
 
     @classmethod
     def over(cls, values: Sequence[float]) -> Spread:
-        return cls(median(values), min(values), max(values))
+        return cls(tuple(values))
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def low(self) -> float:
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        return max(self.values)
 
 
 def across_rounds(rounds: list[Figures], key: str) -> Spread | None:
@@ -148,6 +162,9 @@ def across_rounds(rounds: list[Figures], key: str) -> Spread | None:
 
 
 def ratios(ours: list[Figures], theirs: list[Figures], key: str) -> Spread | None:
-    """A / B round by round, so that what slows a machine for a while slows both halves of a ratio."""
-    pairs = [(a[key], b[key]) for a, b in zip(ours, theirs, strict=True) if key in a and b.get(key)]
+    """A / B round by round, so that what slows a machine for a while slows both halves of a ratio.
+
+    A round that only one of them has, because the run was interrupted, has none.
+    """
+    pairs = [(a[key], b[key]) for a, b in zip(ours, theirs, strict=False) if key in a and b.get(key)]
     return Spread.over([a / b for a, b in pairs]) if pairs else None

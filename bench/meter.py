@@ -41,6 +41,36 @@ class CpuReading:
         return cls(time.perf_counter(), time.process_time(), known, busy_cpu_s())
 
 
+def play_round(
+    server: Server, lanes: list[Lane], timeout_s: float, servers: list[Server], api_key: str | None = None
+) -> tuple[list[Outcome], Figures]:
+    """One round of load on one of the servers that are up. BenchError when one of them has died."""
+    before = CpuReading.take(servers)
+    raw = run_round(server.address, lanes, timeout_s, api_key)
+    cpu = cpu_use(server, servers, raw, before, CpuReading.take(servers))
+    for each in servers:
+        each.check_alive()
+    outcomes = [outcome(exchange) for exchange in raw.exchanges]
+    return outcomes, round_figures(outcomes, raw.wall_s, cpu)
+
+
+def cpu_use(server: Server, servers: list[Server], raw: Round, before: CpuReading, after: CpuReading) -> CpuUse:
+    window_s = after.at - before.at
+    if window_s < MIN_WINDOW_S:
+        return CpuUse(client_s=raw.client_cpu_s)
+    spent = {name: after.servers[name] - before.servers[name] for name in before.servers.keys() & after.servers.keys()}
+    others_s = None
+    # What other programs took is known only if the share of every server is.
+    if before.machine is not None and after.machine is not None and len(spent) == len(servers):
+        others_s = after.machine - before.machine - (after.client - before.client) - sum(spent.values())
+    return CpuUse(
+        client_s=raw.client_cpu_s,
+        server_s=spent.get(server.name),
+        idle_share=next((seconds / window_s for name, seconds in spent.items() if name != server.name), None),
+        others_share=None if others_s is None else max(0.0, others_s / window_s),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Meter:
     """Measures `n_rounds` rounds a server after one of warm-up; `timeout_s` bounds each request."""
@@ -61,40 +91,14 @@ class Meter:
         n_vocab = min(server.n_vocab for server in self.servers)
         for id_round in range(self.n_rounds + 1):
             for server, series in zip(self.servers, result.series, strict=True):
-                outcomes, figures = self._round(server, scenario.lanes(id_round, n_vocab))
+                lanes = scenario.lanes(id_round, n_vocab)
+                outcomes, figures = play_round(server, lanes, self.timeout_s, self.servers, self.api_key)
                 series.faults += fault_counts(outcomes)
                 if id_round:
                     series.figures.append(figures)
                     series.outcomes.append(outcomes)
                 self._tell(id_round, server, figures)
         return result
-
-    def _round(self, server: Server, lanes: list[Lane]) -> tuple[list[Outcome], Figures]:
-        before = CpuReading.take(self.servers)
-        raw = run_round(server.address, lanes, self.timeout_s, self.api_key)
-        cpu = self._cpu_use(server, raw, before, CpuReading.take(self.servers))
-        for each in self.servers:
-            each.check_alive()
-        outcomes = [outcome(exchange) for exchange in raw.exchanges]
-        return outcomes, round_figures(outcomes, raw.wall_s, cpu)
-
-    def _cpu_use(self, server: Server, raw: Round, before: CpuReading, after: CpuReading) -> CpuUse:
-        window_s = after.at - before.at
-        if window_s < MIN_WINDOW_S:
-            return CpuUse(client_s=raw.client_cpu_s)
-        servers = {
-            name: after.servers[name] - before.servers[name] for name in before.servers.keys() & after.servers.keys()
-        }
-        others_s = None
-        # What other programs took is known only if the share of every server is.
-        if before.machine is not None and after.machine is not None and len(servers) == len(self.servers):
-            others_s = after.machine - before.machine - (after.client - before.client) - sum(servers.values())
-        return CpuUse(
-            client_s=raw.client_cpu_s,
-            server_s=servers.get(server.name),
-            idle_share=next((spent / window_s for name, spent in servers.items() if name != server.name), None),
-            others_share=None if others_s is None else max(0.0, others_s / window_s),
-        )
 
     def _tell(self, id_round: int, server: Server, figures: Figures) -> None:
         stage = f"round {id_round}/{self.n_rounds}" if id_round else "warm-up"

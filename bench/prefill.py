@@ -42,7 +42,7 @@ class SharedPrefix:
     unified: bool = False
 
     name: ClassVar[str] = "shared-prefix"
-    architecture: ClassVar[str] = "dense"
+    model: ClassVar[str] = "dense"
     # fmt: off
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("all_s", "until all have a first token", "s", 2, False,
@@ -157,7 +157,7 @@ class LongAmongStreams:
 
     name: ClassVar[str] = "long-among-streams"
     variant: ClassVar[str] = ""
-    architecture: ClassVar[str] = "dense"
+    model: ClassVar[str] = "dense"
     # fmt: off
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("gap_p99", "gap of the streams p99", "ms", 1, False,
@@ -204,7 +204,7 @@ class ShortBehindLong:
 
     name: ClassVar[str] = "short-behind-long"
     variant: ClassVar[str] = ""
-    architecture: ClassVar[str] = "dense"
+    model: ClassVar[str] = "dense"
     # fmt: off
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("short_ms", "first token of the short prompt", "ms", 1, False, "from sending it"),
@@ -254,7 +254,7 @@ class LeaveInPrefill:
 
     name: ClassVar[str] = "leave-in-prefill"
     variant: ClassVar[str] = ""
-    architecture: ClassVar[str] = "dense"
+    model: ClassVar[str] = "dense"
     # fmt: off
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("idle_ms", "until the slot is idle", "ms", 1, False,

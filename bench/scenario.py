@@ -15,6 +15,8 @@ from typing import Any, Literal, Protocol
 Dialect = Literal["native", "chat", "embedding"]
 Sampling = Literal["greedy", "default"]
 
+MOST_SHOWN = 60
+"""Characters of an extra parameter in a title."""
 PATHS: dict[Dialect, str] = {"native": "/completion", "chat": "/v1/chat/completions", "embedding": "/v1/embeddings"}
 
 
@@ -75,7 +77,7 @@ class Streams:
     dialect: Dialect = "native"
     stream: bool = True
     sampling: Sampling = "greedy"
-    seed: int = 1
+    seed: int | str = 1
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -86,13 +88,13 @@ class Streams:
             f"{self.n_streams} stream" + "s" * (self.n_streams > 1),
             f"{PATHS[self.dialect]}{'' if self.stream else ', not streamed'}",
             f"prompt {shared}{self.n_prompt} {unit}",
-            f"n_predict {self.n_predict}",
-            f"sampling {self.sampling}",
         ]
+        if self.dialect != "embedding":
+            parts += [f"n_predict {self.n_predict}", f"sampling {self.sampling}"]
         if self.n_requests > 1:
             parts.append(f"{self.n_requests} requests each")
         if self.extra:
-            parts.append(json.dumps(self.extra))
+            parts.append(shortened(json.dumps(self.extra)))
         return " · ".join(parts)
 
     def lanes(self, id_round: int, n_vocab: int) -> list[Lane]:
@@ -104,7 +106,10 @@ class Streams:
 
     def _request(self, shared: list[Any], seed: str, n_vocab: int) -> Request:
         content = shared + self._content(seed, self.n_prompt, n_vocab)
-        body = self._native(content) if self.dialect == "native" else self._chat(content)
+        if self.dialect == "embedding":
+            body = {"input": [content], "encoding_format": "base64"} | self.extra
+            return Request(self.dialect, json.dumps(body).encode(), 0, False)
+        body = self._chat(content) if self.dialect == "chat" else self._native(content)
         body |= {"stream": self.stream, "ignore_eos": True}
         if self.sampling == "greedy":
             body["temperature"] = 0
@@ -126,3 +131,7 @@ class Streams:
     def _content(self, seed: str, n: int, n_vocab: int) -> list[Any]:
         """Token ids, or words for the chat dialect, drawn from `seed` alone."""
         return random_words(seed, n) if self.dialect == "chat" else random_tokens(seed, n, n_vocab)
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 2]} …"

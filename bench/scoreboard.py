@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from datetime import date
 from statistics import median
 from typing import Any
 
@@ -41,11 +42,12 @@ def spread_text(spread: Spread | None, measure: Measure, n_rounds: int) -> str:
 
 
 def rows_of(bout: Bout) -> list[list[str]]:
-    """The other on the left and ours on the right: from what was to what is."""
-    columns = list(reversed(bout.series))
+    """The other on the left and ours on the right: from what was to what is. Then all further ones."""
+    columns, further = list(reversed(bout.series[:2])), list(enumerate(bout.series))[2:]
     n_rounds = max(len(series.figures) for series in columns)
     versus = len(columns) == 2
     head = ["", *(series.name for series in columns), *(["gain", "gain in rounds"] if versus else [])]
+    head += [cell for _, series in further for cell in (series.name, "gain")]
     rows = [head + ([f"{series.name} in rounds" for series in columns] if n_rounds > 1 else [])]
     for measure in bout.case.measures:
         spreads = [bout.spread(series, measure) for series in columns]
@@ -55,6 +57,8 @@ def rows_of(bout: Bout) -> list[list[str]]:
         if versus:
             gain = bout.gain(measure)
             row += [times(gain), f"{factor(gain.low)} .. {factor(gain.high)}" if gain and n_rounds > 1 else ""]
+        for i, series in further:
+            row += [quantity(bout.spread(series, measure), measure), times(bout.gain(measure, i))]
         if n_rounds > 1:
             row += [spread_text(spread, measure, n_rounds) for spread in spreads]
         rows.append(row)
@@ -118,8 +122,9 @@ def summary(bouts: list[Bout]) -> str:
     lines = []
     for bout in bouts:
         measure = bout.case.measures[0]
-        values = [quantity(bout.spread(series, measure), measure) for series in reversed(bout.series)]
-        n_faults = [sum(series.faults.values()) for series in reversed(bout.series)]
+        columns = list(reversed(bout.series[:2]))
+        values = [quantity(bout.spread(series, measure), measure) for series in columns]
+        n_faults = [sum(series.faults.values()) for series in columns]
         note = f"faults {' -> '.join(str(n) for n in n_faults)}" if any(n_faults) else ""
         lines.append([label_of(bout.case), " -> ".join(values), times(bout.gain(measure)), measure.label, note])
     widths = [max(len(line[i]) for line in lines) for i in range(5)]
@@ -132,20 +137,17 @@ def summary(bouts: list[Bout]) -> str:
 
 def bout_json(bout: Bout) -> dict[str, Any]:
     case = bout.case
-    gains = {measure.key: bout.gain(measure) for measure in case.measures}
     return {
         "name": case.name,
         "variant": case.variant,
         "title": case.title,
-        "model": case.architecture,
+        "model": case.model,
         "wall_s": round(bout.wall_s, 3),
         "measures": {
             measure.key: {"label": measure.label, "unit": measure.unit, "meaning": measure.meaning}
             for measure in case.measures
         },
-        "gains": {
-            key: {"median": gain.median, "low": gain.low, "high": gain.high} for key, gain in gains.items() if gain
-        },
+        "gains": {bout.series[i].name: gains_json(bout, i) for i in range(1, len(bout.series))},
         "series": [
             {
                 "server": series.name,
@@ -158,9 +160,16 @@ def bout_json(bout: Bout) -> dict[str, Any]:
     }
 
 
+def gains_json(bout: Bout, versus: int) -> dict[str, list[float]]:
+    """Over another, of each measure, in the order of the rounds."""
+    gains = {measure.key: bout.gain(measure, versus) for measure in bout.case.measures}
+    return {key: [round(value, 4) for value in gain.values] for key, gain in gains.items() if gain}
+
+
 def json_of(bouts: list[Bout], commands: dict[str, str], seed: int) -> str:
     """Everything measured; keys of `rounds` are those of `measures`."""
     document = {
+        "date": date.today().isoformat(),
         "machine": {
             "cores": os.cpu_count(),
             "system": platform.platform(),

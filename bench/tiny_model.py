@@ -25,7 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 TokenizerKind = Literal["spm", "bpe"]
-WeightType = Literal["f16", "f32"]
+WeightType = Literal["f16", "f32", "q4_k"]
+"""Of the matrices; those in Q4_K are written by `bench.quantized`."""
+FILE_TYPES: dict[WeightType, gguf.LlamaFileType] = {
+    "f16": gguf.LlamaFileType.MOSTLY_F16,
+    "f32": gguf.LlamaFileType.ALL_F32,
+    "q4_k": gguf.LlamaFileType.MOSTLY_Q4_K_M,
+}
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # What generation may choose from has logits of about N(0, LOGIT_STD²): of 32k such tokens the best 40 span
@@ -171,8 +177,7 @@ def write_metadata(writer: gguf.GGUFWriter, shape: Shape, vocab: Vocabulary) -> 
     writer.add_rope_freq_base(10_000.0)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.n_vocab)
-    is_f16 = shape.weights == "f16"
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if is_f16 else gguf.LlamaFileType.ALL_F32)
+    writer.add_file_type(FILE_TYPES[shape.weights])
     write_vocabulary(writer, shape, vocab)
 
 

@@ -12,18 +12,19 @@ from typing import Any
 
 import pytest
 
-from bench.case import Flag, Measure, Take, completion, gaps_before, gaps_during
+from bench.case import Case, Flag, Measure, Take, completion, gaps_before, gaps_during
 from bench.contender import Contender
 from bench.contest import Bout, Series, hold, order
 from bench.endurance import Leak, Oversubscribed, slope
 from bench.equality import Answer, Equality, compare
 from bench.errors import BenchError
 from bench.prefill import ShortBehindLong
-from bench.scenarios import NAMES, flags_of, main
+from bench.__main__ import flags_of, main
 from bench.scoreboard import summary, text_of
 from bench.server import Server
 from bench.slots import SlotWatch, n_busy
 from bench.stage import LEFT, Stage
+from bench.suite import NAMES
 
 from .test_bench_load import STREAM_END, STREAM_HEAD, FakeServer, event, json_response, serving, token
 
@@ -37,6 +38,13 @@ class FakeHost:
     fake: FakeServer
     timeout_s: float = 5.0
     n_vocab: int = 1000
+    model: Path = Path("fake.gguf")
+
+    def play(self, case: Case, seed: str) -> Take:
+        return case.run(self, seed)
+
+    def keep(self, *flags: Flag) -> Server:
+        return Server("A", "fake", self.fake.address)
 
     @contextmanager
     def open(self, *flags: Flag) -> Iterator[Server]:
@@ -209,7 +217,8 @@ def test_a_server_that_refuses_everything_is_asked_until_the_time_is_over() -> N
     refusal = json_response({"error": {"message": "Context size has been exceeded."}}, "500 Internal Server Error")
     case = Oversubscribed(seconds=0.3, n_clients=2, n_pool=64, n_predict=8)
     with serving([refusal], info={}) as fake:
-        bout = hold(case, {"A": FakeHost(fake)}, 1, seed=1)
+        bout = Bout.of(case, ["A"])
+        hold(bout, {"A": FakeHost(fake)}, 1, seed=1)
     series = bout.series[0]
     n_failed = series.figures[0]["n_failed"]
     assert 2 <= n_failed <= 10  # 2 clients, each at most once in 0.1 s
@@ -240,7 +249,8 @@ def test_a_server_that_dies_costs_its_round_only() -> None:
             yield
 
     with serving([b""]) as fake:
-        bout = hold(ShortBehindLong(), {"A": Dying(fake)}, 2, seed=1)
+        bout = Bout.of(ShortBehindLong(), ["A"])
+        hold(bout, {"A": Dying(fake)}, 2, seed=1)
     assert bout.series[0].faults == {"the server ended with status 3": 2}
     assert bout.series[0].figures == [{}, {}]
 
@@ -249,6 +259,9 @@ def test_a_server_that_dies_costs_its_round_only() -> None:
 
 
 SMALL: dict[str, list[str]] = {
+    "8b": ["--variant=32"],
+    "streams": ["--variant=4"],
+    "128k": ["--variant=16"],
     "shared-prefix": ["--variant=-kvu"],
     "multi-turn": ["--variant=swa"],
 }
@@ -256,10 +269,9 @@ SMALL: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_scenario_runs_on_our_server(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out.json"
     limits = ["--start-timeout", "30", "--timeout", "60"]
-    code = main([name, "--quick", "--alone", "--rounds", "1", "--json", str(out), *limits, *SMALL.get(name, [])])
-    document, printed = json.loads(out.read_text()), capsys.readouterr().out
+    code = main([name, "--smoke", "--alone", "--rounds", "1", "--out", str(tmp_path), *limits, *SMALL.get(name, [])])
+    document, printed = json.loads((tmp_path / "results.json").read_text()), capsys.readouterr().out
     for case in document["cases"]:
         series = case["series"][0]
         assert case["name"] == name
@@ -290,7 +302,7 @@ def check_figures(name: str, figures: dict[str, float], faults: dict[str, int]) 
 
 def test_wrong_arguments_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["shared-prefixes"]) == 2
-    assert "no scenario 'shared-prefixes'; there are shared-prefix," in capsys.readouterr().err
+    assert "no case 'shared-prefixes'; there are streams," in capsys.readouterr().err
     assert main(["leak", "--variant", "nothing"]) == 2
     assert "no variant with 'nothing'" in capsys.readouterr().err
     assert main(["leak", "--alone", "--server", "/nonexistent/server"]) == 2
