@@ -27,10 +27,12 @@ class TemplateCaps:
     preserve_reasoning: bool
     """The reasoning of earlier turns is shown, at least if asked for."""
     reasoning_effort: bool
+    late_system: bool
+    """System messages are shown that come later than the first message; ours alone."""
 
     def to_props(self) -> dict[str, bool]:
         """Under llama-server's names."""
-        return {f"supports_{field.name}": getattr(self, field.name) for field in fields(self)}
+        return {f"supports_{field.name}": getattr(self, field.name) for field in fields(self)[:-1]}
 
 
 def find_caps(attempt: Callable[..., str]) -> TemplateCaps:
@@ -71,16 +73,20 @@ def find_caps(attempt: Callable[..., str]) -> TemplateCaps:
     two = called("probe_call", "probe_other", arguments=wanted)
     history = [user, message("assistant", "PROBE", reasoning_content="PROBE_REASON"), user]
     efforts = {attempt([user], enable_thinking=True, reasoning_effort=effort) for effort in _EFFORTS}
+    first, told = message("system", "PROBE_SYSTEM"), message("assistant", "PROBE")
+    system_role = "PROBE_SYSTEM" in attempt([first, user])
+    head = [first] if system_role else []
     return TemplateCaps(
         string_content=string_content,
         typed_content=typed_content,
-        system_role="PROBE_SYSTEM" in attempt([message("system", "PROBE_SYSTEM"), user]),
+        system_role=system_role,
         tools="probe_tool" in attempt([user], _PROBE_TOOLS),
         tool_calls="probe_call" in called("probe_call", arguments=wanted),
         parallel_tool_calls="probe_call" in two and "probe_other" in two,
         object_arguments=object_arguments,
         preserve_reasoning="PROBE_REASON" in attempt(history, enable_thinking=True, preserve_reasoning=True),
         reasoning_effort=len(efforts) > 1,
+        late_system="PROBE_LATE" in attempt([*head, user, told, message("system", "PROBE_LATE"), user]),
     )
 
 

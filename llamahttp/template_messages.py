@@ -16,6 +16,9 @@ from .errors import InvalidRequest
 from .template_caps import Message, TemplateCaps
 
 
+SYSTEM = ("system", "developer")
+
+
 class Adapter:
     """Puts messages into the form that one template takes."""
 
@@ -29,6 +32,8 @@ class Adapter:
         adapted = list(map(self._message, messages))
         for step in self._steps:
             adapted = step(adapted)
+        if not self._caps.late_system:
+            adapted = _with_late_system(adapted)
         if not self._caps.system_role:
             _merge_system(adapted)
         return adapted
@@ -111,13 +116,35 @@ def _merge_system(messages: list[Message]) -> None:
         return
     system = messages[0] | {"role": "user"}
     following = messages[1] if len(messages) > 1 else {}
-    match system["content"], following:
-        case str(text), {"role": "user", "content": str(more)}:
-            messages[:2] = [following | {"content": f"{text}\n{more}"}]
-        case list(parts), {"role": "user", "content": list(more)}:
-            messages[:2] = [following | {"content": [*parts, *more]}]
-        case _:
-            messages[0] = system
+    if following.get("role") == "user":
+        messages[:2] = [following | {"content": _joined(system["content"], following["content"])}]
+    else:
+        messages[0] = system
+
+
+def _with_late_system(messages: Sequence[Message]) -> list[Message]:
+    """System messages after the first as a part of what is beside them, for templates that lose or refuse them: of the
+    system message right before, or else of a user's. What comes before stays as it was, and so does what is cached."""
+    told: list[Message] = []
+    is_late = False
+    for message in messages:
+        last = told[-1] if told else {}
+        role, before = message.get("role"), last.get("role")
+        is_next = is_late and role == "user"
+        is_late = role in SYSTEM and bool(told) and before not in SYSTEM
+        if (is_late and before == "user") or is_next or (role in SYSTEM and before in SYSTEM):
+            told[-1] = last | {"content": _joined(last["content"], message["content"])}
+        else:
+            told.append(message | {"role": "user"} if is_late else message)
+    return told
+
+
+def _joined(content: Any, more: Any) -> Any:
+    """Two contents as one, on lines of their own."""
+    if isinstance(content, str) and isinstance(more, str):
+        return f"{content}\n{more}"
+    parts = [[{"type": "text", "text": each}] if isinstance(each, str) else each for each in (content, more)]
+    return [*parts[0], *parts[1]]
 
 
 def _trimmed(messages: list[Message]) -> list[Message]:

@@ -59,6 +59,9 @@ CONVERSATIONS = {
 }
 
 
+LATE = {"systems", "late system", "system before an answer"}
+
+
 def applied(lib: ctypes.CDLL, name: str, messages: list[dict[str, Any]], *, adds_prompt: bool) -> str:
     chat = (ChatMessage * len(messages))(*((m["role"].encode(), m["content"].encode()) for m in messages))
     buffer = ctypes.create_string_buffer(4096)
@@ -79,6 +82,8 @@ def test_the_names_are_libllamas(lib: ctypes.CDLL) -> None:
 def test_prompts_are_libllamas(lib: ctypes.CDLL, name: str) -> None:
     template = ChatTemplate(BUILTIN_TEMPLATES[name])
     for label, messages in CONVERSATIONS.items():
+        if label in LATE and not template.caps.late_system:
+            continue  # libllama loses what the system says late
         if name == "yandex" and any(message["role"] == "system" for message in messages):
             continue
         for adds_prompt in (True, False):

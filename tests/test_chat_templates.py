@@ -115,7 +115,8 @@ def test_prompts_are_those_of_transformers(template: ChatTemplate, name: str) ->
     different = []
     for key, case in cases.CASES.items():
         expected, found = TEMPLATES[name]["cases"][key], outcome(template, case)
-        if found != expected and not is_known(name, key, expected, found):
+        is_moved = key == "system-late" and not template.caps.late_system  # it would be lost, or refused
+        if found != expected and not is_moved and not is_known(name, key, expected, found):
             different.append(key)
     assert set(different) == ADAPTED.get(name, set())
 
@@ -211,6 +212,15 @@ def odd_bodies() -> Iterator[dict[str, Any]]:
     yield {"messages": [cases.result("warm")]}
     yield {"messages": [hi, *[cases.assistant("", cases.call("a", {}))] * 3, hi]}
     yield {"messages": [hi | {"tool_calls": [cases.call("a", {})]}, hi | {"name": "x", "function_call": 5}]}
+
+
+def test_what_the_system_says_late_is_never_lost(template: ChatTemplate) -> None:
+    """Agents remind the model of something, in the middle or at the end; some templates leave that out or refuse it."""
+    before = [cases.system("first"), cases.user("hello"), cases.assistant("hi")]
+    user = cases.user("go on")
+    for late in (cases.system("REMIND"), {"role": "developer", "content": "REMIND"}):
+        for messages in ([*before, late, user], [*before, user, late], [before[0], late, user]):
+            assert "REMIND" in template.render(messages)
 
 
 @pytest.mark.filterwarnings("error")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ CAPS = TemplateCaps(
     object_arguments=True,
     preserve_reasoning=False,
     reasoning_effort=False,
+    late_system=True,
 )
 STEPFUN = "You have access to the following functions in JSONSchema format"
 MINISTRAL = "[SYSTEM_PROMPT] [TOOL_CALLS] [ARGS] block['type'] == 'thinking'"
@@ -99,3 +101,36 @@ def test_the_messages_given_are_not_changed() -> None:
     before = [answer | {}, result | {}]
     adapt(GEMMA, answer, result)
     assert [answer, result] == before
+
+
+def said(*roles: str) -> list[dict[str, Any]]:
+    """Messages of these roles, each with its number as content."""
+    return [{"role": role, "content": str(i)} for i, role in enumerate(roles)]
+
+
+@pytest.mark.parametrize(
+    ("roles", "told"),
+    [
+        (("system", "user", "assistant", "system", "user"), ["s0", "u1", "a2", "u3\n4"]),
+        (("system", "user", "system"), ["s0", "u1\n2"]),
+        (("system", "system", "user"), ["s0\n1", "u2"]),
+        (("user", "system", "system", "user", "assistant"), ["u0\n1\n2\n3", "a4"]),
+        (("user", "assistant", "system", "system"), ["u0", "a1", "u2\n3"]),
+        (("user", "assistant", "tool", "system", "assistant"), ["u0", "a1", "t2", "u3", "a4"]),
+        (("system", "assistant", "user"), ["s0", "a1", "u2"]),
+    ],
+)
+def test_a_late_system_message_is_told_by_the_user_where_the_template_loses_it(
+    roles: tuple[str, ...], told: list[str]
+) -> None:
+    messages = said(*roles)
+    adapted = Adapter(replace(CAPS, late_system=False), "")(messages)
+    assert [f"{message['role'][0]}{message['content']}" for message in adapted] == told
+    assert Adapter(CAPS, "")(messages) == messages
+
+
+def test_a_late_system_message_in_parts_is_told_in_parts() -> None:
+    part = {"type": "text", "text": "late"}
+    messages = [*said("user"), {"role": "system", "content": [part]}]
+    (adapted,) = Adapter(replace(CAPS, late_system=False), "")(messages)
+    assert adapted["content"] == [{"type": "text", "text": "0"}, part]

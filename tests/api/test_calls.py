@@ -15,8 +15,8 @@ from llamahttp.api.tool_use import MAX_SCHEMA_DEPTH, NO_TOOLS, ToolUse, read_too
 from llamahttp.errors import InvalidRequest
 from llamahttp.tools.format import CONTENT_ONLY, ChatFormat, Island, Thought
 from llamahttp.tools.formats import HARMONY, NAME_ARGUMENTS
-from llamahttp.tools.voice import ThoughtsIn
 from llamahttp.tools.pattern import Call, Fields, Key, Name, Value, seq, soft
+from llamahttp.tools.voice import ThoughtsIn
 from llamahttp.trigger import Trigger, TriggerKind
 from tests.fakes import FakeVocab
 
