@@ -113,20 +113,26 @@ def _is_same(file: IO[bytes], path: Path) -> bool:
 async def _fetch(
     session: aiohttp.ClientSession, remote: Remote, file: IO[bytes], on_progress: OnProgress, pause_s: float
 ) -> str:
-    """Append what is missing, in as many attempts as bring something."""
-    n_vain = 0
+    """Append what is missing, in as many attempts as bring something; none after one that does not reach the server."""
+    n_vain, was_reached = 0, False
     while True:
         before = file.seek(0, os.SEEK_END)
         try:
             return await _attempt(session, remote, file, on_progress)
         except (_Broken, aiohttp.ClientError, asyncio.TimeoutError) as error:
+            if isinstance(error, aiohttp.ClientConnectorError) and not was_reached:
+                code = error.os_error.errno or 0
+                why = os.strerror(code) if code > 0 else str(error.os_error.strerror)  # a name's fault is no errno
+                raise StartupError(f"cannot download {remote.url}: {error.host}:{error.port}: {why}") from None
+            was_reached = True
             file.flush()
             n_vain = 0 if file.seek(0, os.SEEK_END) > before else n_vain + 1
             if n_vain == N_ATTEMPTS:
                 raise StartupError(f"cannot download {remote.url}: {str(error) or type(error).__name__}") from None
             reason = str(error) or type(error).__name__
-            log.warning("downloading %s was interrupted (%s), going on", remote.path.name, reason)
-            await asyncio.sleep(pause_s * 2**n_vain)
+            pause = pause_s * 2**n_vain
+            log.warning("downloading %s was interrupted (%s): again in %.1f s", remote.path.name, reason, pause)
+            await asyncio.sleep(pause)
 
 
 async def _attempt(session: aiohttp.ClientSession, remote: Remote, file: IO[bytes], on_progress: OnProgress) -> str:

@@ -238,6 +238,17 @@ def test_a_mirror_writes_nothing_outside_the_cache(machine: Machine) -> None:
     assert not list(machine.home.rglob("outside*")) and not hub.downloads()
 
 
+@pytest.mark.parametrize(
+    ("host", "reason"), [("127.0.0.1:1", "Connection refused"), ("nowhere.invalid", "nowhere.invalid:80: ")]
+)
+def test_a_server_that_cannot_be_reached_is_not_tried_again(
+    machine: Machine, caplog: pytest.LogCaptureFixture, host: str, reason: str
+) -> None:
+    with pytest.raises(StartupError, match=rf"^cannot download http://{host}/a\.gguf: .*{reason}"):
+        machine.fetch(f"-mu http://{host}/a.gguf")
+    assert "interrupted" not in caplog.text
+
+
 def test_a_file_needs_a_repository(machine: Machine) -> None:
     with pytest.raises(StartupError, match=r"^--hf-file names a file of the repository"):
         machine.fetch("-hff x.gguf")
