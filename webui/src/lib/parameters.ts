@@ -128,14 +128,24 @@ interface OpenApi {
   paths?: Record<string, { post?: { requestBody?: { content?: Record<string, { schema?: Schema }> } } }>;
 }
 interface Schema {
-  properties?: Record<string, { description?: string }>;
+  properties?: Record<string, { description?: string; default?: unknown }>;
+}
+
+export interface Documented {
+  description: string;
+  /** What the API says for servers that say nothing. */
+  default: string;
 }
 
 /** What parameters of chats mean, from the server's `/openapi.json`. */
-export function descriptionsOf({ paths }: OpenApi): Record<string, string> {
+export function readDocumentation({ paths }: OpenApi): Record<string, Documented> {
   const path = Object.keys(paths ?? {}).find((name) => name.endsWith("/v1/chat/completions"));
-  const schema = paths?.[path ?? ""]?.post?.requestBody?.content?.["application/json"]?.schema;
-  return Object.fromEntries(
-    Object.entries(schema?.properties ?? {}).map(([name, { description }]) => [name, description ?? ""]),
-  );
+  const properties = paths?.[path ?? ""]?.post?.requestBody?.content?.["application/json"]?.schema?.properties ?? {};
+  const read = PARAMETERS.map((parameter) => {
+    const own = properties[parameter.name];
+    const other = properties[/^Another name of `(\w+)`/.exec(own?.description ?? "")?.[1] ?? ""];
+    const { description = "", default: value } = other ?? own ?? {};
+    return [parameter.name, { description: description.replaceAll("`", ""), default: show(parameter, value) }] as const;
+  });
+  return Object.fromEntries(read);
 }

@@ -36,7 +36,9 @@ async function read(task: ReturnType<typeof getDocument>): Promise<string> {
   for (let number = 1; number <= pdf.numPages; number++) {
     const page = await pdf.getPage(number);
     const { items } = await page.getTextContent();
-    pages.push(items.map((item) => ("str" in item ? item.str + (item.hasEOL ? "\n" : "") : "")).join("").trim());
+    const text = items.map((item) => ("str" in item ? item.str + (item.hasEOL ? "\n" : "") : "")).join("");
+    // Letters that a font had no picture of are zeros, or whatever their places in the font were.
+    pages.push(text.replaceAll(/[\x00-\x08\x0e-\x1f]/g, "").trim());
     page.cleanup();
   }
   return pages.filter(Boolean).join("\n\n");

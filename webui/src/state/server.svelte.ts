@@ -3,7 +3,7 @@
 import type { Chunk } from "../lib/answer";
 import type { Modalities } from "../lib/attach";
 import { follow, type Source } from "../lib/line";
-import { defaultsOf, descriptionsOf } from "../lib/parameters";
+import { defaultsOf, readDocumentation, type Documented } from "../lib/parameters";
 import type { Slot } from "../lib/slots";
 import type { Piece } from "../lib/pieces";
 import type { ServerTool } from "../lib/tools";
@@ -187,8 +187,9 @@ class Server {
   }
 
   /** What parameters mean, by their names. */
-  async descriptions(): Promise<Record<string, string>> {
-    return descriptionsOf((await (await this.request("openapi.json")).json()) as Parameters<typeof descriptionsOf>[0]);
+  async documentation(): Promise<Record<string, Documented>> {
+    const document = (await (await this.request("openapi.json")).json()) as Parameters<typeof readDocumentation>[0];
+    return readDocumentation(document);
   }
 
   async #post<T>(path: string, body: unknown, signal: AbortSignal | null = null): Promise<T> {
