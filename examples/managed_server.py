@@ -36,7 +36,11 @@ class ManagedServer:
 
     def start(self) -> None:
         """Return once it answers. Raises RuntimeError with the end of its log if it does not."""
-        self._process = subprocess.Popen(self._command, stdout=self._log, stderr=subprocess.STDOUT)
+        try:
+            self._process = subprocess.Popen(self._command, stdout=self._log, stderr=subprocess.STDOUT)
+        except OSError as error:
+            self._log.close()
+            raise RuntimeError(f"{self._command[0]} cannot be run: {error.strerror}") from None
         deadline = time.monotonic() + START_S
         while not self.is_healthy():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -99,9 +103,13 @@ def free_port() -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    with ManagedServer(argv[:1] or ["llamahttp"], *argv[1:]) as server:
-        body = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 40}
-        print(server.post("/v1/chat/completions", body)["choices"][0]["message"]["content"])
+    try:
+        with ManagedServer(argv[:1] or ["llamahttp"], *argv[1:]) as server:
+            body = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 40}
+            print(server.post("/v1/chat/completions", body)["choices"][0]["message"]["content"])
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

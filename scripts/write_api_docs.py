@@ -6,6 +6,7 @@ arguments.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from llama_server_api import PARAMETERS, REASONS
 from llama_server_api import ROUTES as REFERENCE_ROUTES
 from write_flag_table import counts as flag_counts
+from write_flag_table import wrapped
 
 from llamahttp.api.field import Field, Table
 from llamahttp.api.json_schema import describe, of_field
@@ -113,7 +115,7 @@ def kind(field: Field) -> str:
 def default(field: Field) -> str:
     if field.required:
         return "required"
-    return "" if field.default in (None, [], {}, (), "") else f"`{of_field(field)['default']}`".replace("'", '"')
+    return "" if field.default in (None, [], {}, (), "") else f"`{json.dumps(of_field(field)['default'])}`"
 
 
 def limits(field: Field) -> str:
@@ -220,11 +222,11 @@ def summary() -> str:
     parameters = [state for *_, state, _ in parameter_rows()]
     n_flags, n_effective = numbers(r"Of llama-server's (\d+) flags (\d+) are effective", flag_counts())
     n_pass, n_tests = numbers(r"\*\*(\d+) of the (\d+)\*\*", (DOCS / "reference-tests.md").read_text(encoding="utf-8"))
-    return (
+    return wrapped(
         f"How much of llama-server this is: {routes.count('served')} of its {len(routes)} routes and "
-        f"{parameters.count('effective')} of its {len(parameters)} parameters ([docs/coverage.md](docs/coverage.md)),\n"
+        f"{parameters.count('effective')} of its {len(parameters)} parameters ([docs/coverage.md](docs/coverage.md)), "
         f"{n_effective} of its {n_flags} flags ([docs/flags.md](docs/flags.md)), and {n_pass} of the {n_tests} of its "
-        "own tests that it passes itself with models of ours\n([docs/reference-tests.md](docs/reference-tests.md)).\n"
+        "own tests that it passes itself with models of ours ([docs/reference-tests.md](docs/reference-tests.md))."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 from llamahttp.flags import BY_NAME, FLAGS, Effective, Ignored, Refused, markdown_table
@@ -42,7 +43,12 @@ def page() -> str:
 
 def summary() -> str:
     """What stands in README.md."""
-    return f"{counts()}\n[docs/flags.md](docs/flags.md) lists all of them, and so does `llamahttp --help`.\n"
+    return wrapped(f"{counts()} [docs/flags.md](docs/flags.md) lists all of them, and so does `llamahttp --help`.")
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines of 120 characters at most."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def main() -> None:

@@ -52,6 +52,11 @@ def test_a_server_that_does_not_start_shows_its_last_words(example: ModuleType) 
         example.ManagedServer(OURS, "-m", "nowhere.gguf").start()
 
 
+def test_a_server_that_is_not_there_is_named() -> None:
+    ran = subprocess.run([sys.executable, EXAMPLE, "no-such-server"], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (1, "no-such-server cannot be run: No such file or directory\n")
+
+
 def test_the_example_runs(tmp_path: Path) -> None:
     command = tmp_path / "llamahttp"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m llamahttp "$@"\n')

@@ -103,7 +103,7 @@ SLOTS: tuple[Flag, ...] = (
         metavar="N",
         parse=integer(0),
         env="LLAMA_ARG_CHECKPOINT_MIN_SPACING_NT",
-        help="tokens between two checkpoints within one turn (default: {})",
+        help="least tokens between two checkpoints within one turn, one in a batch at most (default: {})",
     ),
     Value(
         names=("--slot-save-path",),
