@@ -1,6 +1,7 @@
 import "fake-indexeddb/auto";
-import { beforeEach, expect, test } from "vitest";
-import { newConversation, newMessage } from "../src/lib/model";
+import { Dexie } from "dexie";
+import { beforeEach, describe, expect, test } from "vitest";
+import { newConversation, newMessage, NO_FORMAT } from "../src/lib/model";
 import { Store } from "../src/state/store";
 
 let store: Store;
@@ -45,4 +46,43 @@ test("a conversation goes with its messages", async () => {
 test("an export holds everything", async () => {
   const [exported] = await store.exported();
   expect(exported!.messages).toHaveLength(3);
+});
+
+describe("what is in attachments", () => {
+  const attachment = { id: "f", name: "Wool.txt", kind: "text", type: "text/plain", size: 1 } as const;
+  const content = { id: "f", conversationId, data: "x" };
+  const asked = newMessage({ conversationId, parentId: null, role: "user", attachments: [attachment], createdAt: 4 });
+  const edited = { ...asked, id: "edited", createdAt: 5 };
+
+  test("is stored with the message, found by name and exported", async () => {
+    await store.append(asked, [content]);
+    expect(await store.contentsOf([asked])).toEqual(new Map([["f", "x"]]));
+    expect([...(await store.search("wool.TXT"))]).toEqual([conversationId]);
+    expect((await store.exported())[0]!.contents).toEqual([content]);
+  });
+  test("stays as long as a version of the question carries it", async () => {
+    await store.append(asked, [content]);
+    await store.append(edited);
+    await store.removeBranch(asked);
+    expect(await store.contents.count()).toBe(1);
+    await store.removeBranch(edited);
+    expect(await store.contents.count()).toBe(0);
+  });
+  test("goes with the conversation", async () => {
+    await store.append(asked, [content]);
+    await store.removeConversation(conversationId);
+    expect(await store.contents.count()).toBe(0);
+  });
+});
+
+test("a database of before attachments is read", async () => {
+  const name = `old-${Math.random()}`;
+  const old = new Dexie(name);
+  old.version(1).stores({ conversations: "id, updatedAt", messages: "id, conversationId, status" });
+  await old.table("conversations").add({ id: "c", title: "Old", system: "", leaf: "m", createdAt: 1, updatedAt: 1 });
+  await old.table("messages").add({ id: "m", conversationId: "c", parentId: null, role: "user", content: "Hi" });
+  old.close();
+  const now = new Store(name);
+  expect((await now.list())[0]!.format).toEqual(NO_FORMAT);
+  expect((await now.messagesOf("c"))[0]).toMatchObject({ attachments: [], format: null });
 });

@@ -3,9 +3,9 @@ import { age, duration, percent, prettyJson } from "../src/lib/format";
 import { fileName } from "../src/lib/download";
 import { displayMath, inlineMath } from "../src/lib/math";
 import { rate, readMetrics } from "../src/lib/metrics";
-import { newMessage, NO_FORMAT, titleOf } from "../src/lib/model";
+import { newMessage, NO_FORMAT, titleOf, type Format, type Message } from "../src/lib/model";
 import { defaultsOf, PARAMETERS, parse, show } from "../src/lib/parameters";
-import { body } from "../src/lib/request";
+import { body, objectOf } from "../src/lib/request";
 
 describe("mathematics in text", () => {
   test.each([
@@ -95,6 +95,44 @@ test("a request says what the branch says, and leaves out an answer that never c
   ]);
   expect(made).toMatchObject({ top_k: 3, stream: true, continue_final_message: true });
   expect(made.chat_template_kwargs).toEqual({ enable_thinking: false });
+});
+
+describe("a request", () => {
+  const file = { id: "f", name: 'a"b.txt', size: 1 };
+  const ask = (fields: Partial<Message>) => newMessage({ conversationId: "c", parentId: null, role: "user", ...fields });
+
+  test("has the files before the question, each as the API has it", () => {
+    const contents = new Map([["f", "text\n"], ["i", "AAAA"], ["s", "BBBB"]]);
+    const attachments: Message["attachments"] = [
+      { ...file, kind: "text", type: "text/plain" },
+      { ...file, id: "i", kind: "image", type: "image/png" },
+      { ...file, id: "s", kind: "audio", type: "audio/mpeg" },
+    ];
+    const made = body([ask({ content: "What?", attachments })], { ...OPTIONS, contents });
+    expect((made.messages as { content: unknown }[])[0]!.content).toEqual([
+      { type: "text", text: "<file name=\"a'b.txt\">\ntext\n</file>\n\n" },
+      { type: "image_url", image_url: { url: "data:image/png;base64,AAAA" } },
+      { type: "input_audio", input_audio: { data: "BBBB", format: "mp3" } },
+      { type: "text", text: "What?" },
+    ]);
+  });
+  test("asks for the form of the answer", () => {
+    const made = (format: Partial<Format>) => body([], { ...OPTIONS, format: { ...NO_FORMAT, ...format } });
+    expect(made({})).not.toHaveProperty("response_format");
+    expect(made({ kind: "json" }).response_format).toEqual({ type: "json_object" });
+    expect(made({ kind: "schema", schema: '{"type":"object"}' }).response_format).toMatchObject({
+      type: "json_schema",
+      json_schema: { schema: { type: "object" } },
+    });
+    expect(made({ kind: "grammar", grammar: "root ::= x" }).grammar).toBe("root ::= x");
+  });
+  test("has the reader's own fields, which do not break the page", () => {
+    const custom = objectOf('{"cache_prompt": false, "stream": false, "chat_template_kwargs": {"a": 1}}');
+    const made = body([], { ...OPTIONS, custom, think: true });
+    expect(made).toMatchObject({ cache_prompt: false, stream: true });
+    expect(made.chat_template_kwargs).toEqual({ enable_thinking: true, a: 1 });
+    expect([objectOf("[1]"), objectOf("{"), objectOf("")]).toEqual([{}, {}, {}]);
+  });
 });
 
 test("metrics", () => {

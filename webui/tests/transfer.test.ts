@@ -50,3 +50,22 @@ test("fields of a wrong kind become empty, they are not believed", () => {
 test("as Markdown the branch that is shown can be read", () => {
   expect(toMarkdown(conversation(), "You")).toBe("# A title\n\n## You\n\nWhy?\n\n## m\n\nSo.\n");
 });
+
+test("attachments come back with what is in them, under new names", () => {
+  const original = conversation();
+  const attachment = { id: "f", name: "a.png", kind: "image", type: "image/png", size: 3 } as const;
+  original.messages[0]!.attachments = [attachment];
+  const contents = [{ id: "f", conversationId: original.conversation.id, data: "AAAA" }];
+  const [read] = fromJson(toJson([{ ...original, contents }]));
+  const [carried] = read!.messages[0]!.attachments;
+  expect(carried).toMatchObject({ name: "a.png", kind: "image", size: 3 });
+  expect(carried!.id).not.toBe("f");
+  expect(read!.contents).toEqual([{ id: carried!.id, conversationId: read!.conversation.id, data: "AAAA" }]);
+  expect(toMarkdown({ ...original, contents }, "You")).toContain("## You\n\n- a.png\n\nWhy?");
+});
+
+test("the form of answers comes back", () => {
+  const original = conversation();
+  original.conversation.format = { kind: "grammar", schema: "{}", grammar: "root ::= x" };
+  expect(fromJson(toJson([original]))[0]!.conversation.format).toEqual(original.conversation.format);
+});
