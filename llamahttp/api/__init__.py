@@ -36,6 +36,7 @@ def setup(app: web.Application) -> None:
 
 
 def add_route(router: web.UrlDispatcher, route: Route, path: str) -> None:
+    path = path.replace("{model}", "{model:.+}")  # a model's name may be a path
     if route.method == "GET":
         router.add_get(path, route.handler, allow_head=route.content_type != EVENTS)  # a stream has nothing but a body
     else:

@@ -62,9 +62,9 @@ def thoughts_of(reading: Reading) -> Thoughts | None:
 def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
     """What the prompt already holds of the answer and the client is to see.
 
-    A message that is continued without being asked to is part of the answer, as in llama-server.
+    A message that is continued is part of the answer, as in llama-server, but of a stream only without being asked to.
     """
     if chat.thought and request.values["reasoning_format"] == "none":
         return chat.thought
-    is_asked = bool(request.values["continue_final_message"])
-    return chat.prefill if request.echo or not is_asked else ""
+    is_left_out = request.stream and bool(request.values["continue_final_message"])
+    return chat.prefill if request.echo or not is_left_out else ""

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from ..errors import InvalidRequest, LlamaHTTPError, NotSupported
+from ..errors import InvalidRequest, LlamaHTTPError, NotFound, NotSupported
 from ..task import PromptProgress
 from . import fragments
 from .answer import Answer
 from .body import encode, json_response, read_object
 from .chat_request import count_tokens
 from .completion import Prompt, respond
+from .field import Field, Kind
 from .gap import read_gap
 from .infill import require_fim
 from .logprobs import legacy_logprobs, token_probs
@@ -221,6 +222,19 @@ async def models(http: web.Request) -> web.Response:
     """The one model, in Ollama's and in OpenAI's shape."""
     state = http.app[STATE]
     return json_response({"models": [ollama_model(state)], "object": "list", "data": [openai_model(state)]})
+
+
+SEGMENTS = (Field("model", Kind.STRING, None, "A name of the model.", required=True),)
+"""Parameters in the path of a model."""
+
+
+async def model(http: web.Request) -> web.Response:
+    """The model by one of its names, in OpenAI's shape. llama-server answers 404."""
+    state = http.app[STATE]
+    name = http.match_info["model"]
+    if name not in state.config.aliases:
+        raise NotFound(f"there is no model {name[:200]!r}; this server has {state.model_name!r}")
+    return json_response(openai_model(state))
 
 
 def ollama_model(state: ServerState) -> dict[str, object]:

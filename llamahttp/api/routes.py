@@ -214,6 +214,7 @@ VECTORS: tuple[Route, ...] = (
 SERVER: tuple[Route, ...] = (
     Route("GET", both("/health"), admin.health, "Server", answers=(shapes.Health,)),
     Route("GET", both("/models"), openai.models, "Server", answers=(shapes.Models,)),
+    Route("GET", both("/models/{model}"), openai.model, "Server", segments=openai.SEGMENTS, answers=(shapes.Model,)),
     Route("GET", ("/props",), admin.props, "Server", answers=(shapes.Props,)),
     Route("POST", ("/props",), admin.change_props, "Server", Any, answers=(shapes.Success,)),
     Route("GET", ("/metrics",), admin.metrics, "Server", content_type="text/plain"),

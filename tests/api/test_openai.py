@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import openai
@@ -10,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from llamahttp.builtin_templates import CHATML
+from llamahttp.config import ModelSource
 from tests.fakes import EOS, N_VOCAB, FakeDecoder, continuation
 
-from .conftest import Client, Start, post, post_error, stream
+from .conftest import Client, Start, get, post, post_error, stream
 
 TEXT_PATH = "/v1/completions"
 CHAT_PATH = "/v1/chat/completions"
@@ -28,6 +30,10 @@ async def chat(client: Client, **body: Any) -> Any:
 
 async def chat_stream(client: Client, **body: Any) -> list[Any]:
     return await stream(client, CHAT_PATH, {"messages": MESSAGES, "max_tokens": 3} | body)
+
+
+def streamed_text(chunks: list[Any]) -> str:
+    return "".join(choice["delta"].get("content") or "" for chunk in chunks[:-1] for choice in chunk["choices"])
 
 
 async def complete(client: Client, **body: Any) -> Any:
@@ -158,9 +164,10 @@ async def test_an_assistant_message_at_the_end_is_continued(client: Client) -> N
     messages = [*MESSAGES, {"role": "assistant", "content": ANSWER[:4]}]
     assert (await chat(client, messages=messages))["choices"][0]["message"]["content"] == ANSWER[:7]
     asked: dict[str, Any] = {"messages": messages, "continue_final_message": True, "add_generation_prompt": False}
-    assert (await chat(client, **asked))["choices"][0]["message"]["content"] == ANSWER[4:7]
-    echoed = await chat(client, **asked, echo=True)
-    assert echoed["choices"][0]["message"]["content"] == ANSWER[:7]
+    assert (await chat(client, **asked))["choices"][0]["message"]["content"] == ANSWER[:7]
+    assert streamed_text(await chat_stream(client, messages=messages)) == ANSWER[:7]
+    assert streamed_text(await chat_stream(client, **asked)) == ANSWER[4:7]
+    assert streamed_text(await chat_stream(client, **asked, echo=True)) == ANSWER[:7]
 
 
 # --- reasoning
@@ -320,6 +327,13 @@ async def test_models(client: Client) -> None:
     assert answer["models"][0]["name"] == "demo.gguf"
 
 
+@pytest.mark.parametrize("path", ["/tmp/x/y.gguf", "user/repo:Q8_0", "a b"])
+async def test_a_model_is_found_whose_name_is_a_path(start: Start, path: str) -> None:
+    client = await start(source=ModelSource(path=path))
+    for asked in (path, quote(path, safe="")):
+        assert (await get(client, f"/v1/models/{asked}"))["id"] == path
+
+
 async def test_the_alias_is_the_model_s_name(start: Start) -> None:
     client = await start(alias="mine,other", tags=("small", "new"))
     assert (await chat(client))["model"] == "mine"
@@ -363,12 +377,16 @@ async def test_the_sdk_reads_every_shape(sdk: openai.AsyncOpenAI) -> None:
     text = await sdk.completions.create(model="m", prompt="once", max_tokens=3)
     assert text.choices[0].text == TEXT[:3]
     assert [model.id async for model in sdk.models.list()] == ["demo.gguf"]
+    assert (await sdk.models.retrieve("demo.gguf")).owned_by == "llamacpp"
+    with pytest.raises(openai.NotFoundError, match=r"there is no model 'gpt-5'; this server has 'demo\.gguf'"):
+        await sdk.models.retrieve("gpt-5")
 
 
 async def test_the_sdk_raises_its_own_errors(sdk: openai.AsyncOpenAI) -> None:
     messages: Any = MESSAGES
-    with pytest.raises(openai.BadRequestError, match="'messages' must not be empty"):
-        await sdk.chat.completions.create(model="m", messages=[])
+    bad: Any = [{"role": "user"}]
+    with pytest.raises(openai.BadRequestError, match="must contain 'content'"):
+        await sdk.chat.completions.create(model="m", messages=bad)
     with pytest.raises(openai.BadRequestError, match="Value must be between"):
         await sdk.chat.completions.create(model="m", messages=messages, stream=True, max_tokens=-2)
     with pytest.raises(openai.AuthenticationError):

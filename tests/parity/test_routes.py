@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -299,6 +300,8 @@ DIFFERENT: list[tuple[Request, int, int]] = [
     (("POST", "/infill", {}), 400, 500),
     (("POST", "/infill", []), 400, 500),
     (("GET", "/completion", None), 405, 404),
+    (("GET", f"/v1/models/{quote(str(DEMO_MODEL), safe='')}", None), 200, 404),
+    (("GET", "/v1/models/another", None), 404, 404),
     (("POST", "/v1/models", {}), 405, 404),
     (("POST", "/models/load", {}), 501, 404),
     (("POST", "/v1/messages", {}), 400, 500),
