@@ -29,29 +29,64 @@ HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
 PAGE_HEADERS = HEADERS | {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
-        "media-src data: blob:; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "media-src data: blob:; font-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
+}
+SANDBOX = "sandbox.html"
+"""The web UI's frame for JavaScript of its reader, which runs there without an origin, network or storage."""
+SANDBOX_HEADERS = PAGE_HEADERS | {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'unsafe-eval'; worker-src blob:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox allow-scripts"
+    ),
 }
 HASHED_HEADERS = PAGE_HEADERS | {"Cache-Control": "public, max-age=31536000, immutable"}
 """Another content would have another name, so the browser need not ask again."""
 
 
-def page(config: HttpConfig) -> dict[str, Path]:
-    """The files of the page that is served, by path."""
-    root = config.web_ui
+def page(root: Path) -> dict[str, Path]:
+    """The files of the page that is served, by path, where `root` has the web UI or nothing."""
     if not (root / INDEX).is_file():
         return {path: ASSETS / name for path, name in PLAIN.items()}
     files = (path for path in root.rglob("[!.]*") if path.is_file() and path.suffix not in COMPRESSED)
     return {"/": root / INDEX} | {f"/{path.relative_to(root).as_posix()}": path for path in files}
 
 
-def shown(config: HttpConfig) -> frozenset[str]:
+class Page:
+    """The files of the page, listed anew whenever the web UI has been built anew: the names in it are others then."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._built: tuple[int, int] | None = None
+        self._files = page(root)
+
+    def files(self) -> dict[str, Path]:
+        built = self._identity()
+        if built != self._built:
+            self._files, self._built = page(self._root), built
+        return self._files
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Another one after each build, which moves all into its place; None without a web UI."""
+        try:
+            stat = (self._root / INDEX).stat()
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns
+
+
+class Shown:
     """The paths that a browser needs to show the page: no API key protects them, and they do not wait for the model.
     Of a directory, as in llama-server, only its index."""
-    if not config.ui:
-        return frozenset({WORKER})
-    return frozenset({"/", "/" + INDEX, WORKER} if config.static_path else {*page(config), WORKER})
+
+    def __init__(self, config: HttpConfig) -> None:
+        self._paths = {WORKER} | ({"/", "/" + INDEX} if config.ui and config.static_path else set())
+        self._page = Page(config.web_ui) if config.ui and not config.static_path else None
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._paths or (self._page is not None and path in self._page.files())
 
 
 def add_files(router: web.UrlDispatcher, config: HttpConfig) -> None:
@@ -65,8 +100,34 @@ def add_files(router: web.UrlDispatcher, config: HttpConfig) -> None:
         return
     router.add_get(prefix + WORKER, _file(ASSETS / "sw.js", HEADERS))
     if config.ui:
-        for path, file in page(config).items():
-            router.add_get(prefix + path, _file(file, HASHED_HEADERS if file.parent.name == HASHED else PAGE_HEADERS))
+        add_page(router, prefix, Page(config.web_ui))
+
+
+def add_page(router: web.UrlDispatcher, prefix: str, page: Page) -> None:
+    """Routes for the files beside the index, and for the folders: what is in those changes with each build."""
+    serve = _page_file(page, len(prefix))
+    paths = {*page.files(), *PLAIN}
+    for path in sorted(path for path in paths if "/" not in path[1:]):
+        router.add_get(prefix + path, serve)
+    for folder in sorted({HASHED, *(path.split("/")[1] for path in paths if "/" in path[1:])}):
+        router.add_get(f"{prefix}/{folder}/{{path:.+}}", serve)
+
+
+def _page_file(page: Page, n_prefix: int) -> Handler:
+    async def serve(http: web.Request) -> web.StreamResponse:
+        file = page.files().get(http.path[n_prefix:])
+        if file is None:
+            raise web.HTTPNotFound
+        return web.FileResponse(file, headers=headers_of(file))
+
+    return serve
+
+
+def headers_of(file: Path) -> dict[str, str]:
+    """Of a file of the page."""
+    if file.name == SANDBOX:
+        return SANDBOX_HEADERS
+    return HASHED_HEADERS if file.parent.name == HASHED else PAGE_HEADERS
 
 
 def _file(path: Path, headers: dict[str, str]) -> Handler:

@@ -20,7 +20,7 @@ from .control import Controls
 from .cors import Cors
 from .defaults import from_metadata
 from .field import Table
-from .files import shown
+from .files import Shown
 from .hosts import Hosts
 from .responses.store import ResponseStore
 from .schema import CompletionRequest, completion_request
@@ -90,7 +90,7 @@ class ServerState:
         self.lora_scales = tuple(0.0 if engine.lora_init_without_apply else scale for _, scale in engine.loras)
         self.cors = Cors.of(self.config)
         self.hosts = Hosts(self.config)
-        self.shown = shown(self.config.http)
+        self.shown = Shown(self.config.http)
         self._pieces: dict[int, Sequence[bytes]] = {}  # by the id of a format, which lives as long as its template
         self.awake.set()
 

@@ -115,6 +115,28 @@ async def test_the_web_ui_is_sent_compressed_to_browsers_that_take_it_so(start: 
         assert await response.read() == b"br of assets/index-1a2b.js"
 
 
+async def test_a_web_ui_that_is_built_anew_is_served_at_once(start: Start, web_ui: Path) -> None:
+    client = await start(api_keys=KEYS, http=HttpConfig(web_ui=web_ui))
+    (web_ui / "assets" / "index-1a2b.js").rename(web_ui / "assets" / "index-3c4d.js")
+    fresh = web_ui / "fresh.html"
+    fresh.write_text("built anew")
+    fresh.replace(web_ui / "index.html")
+    for path, status in (("/", 200), ("/assets/index-3c4d.js", 200), ("/assets/index-1a2b.js", 401)):
+        async with client.get(path) as response:
+            assert response.status == status, path
+    async with client.get("/assets/index-1a2b.js", headers={"X-Api-Key": "key"}) as response:
+        assert response.status == 404
+
+
+async def test_a_tool_of_the_reader_gets_a_frame_of_its_own(start: Start, web_ui: Path) -> None:
+    (web_ui / "sandbox.html").write_text("sandbox")
+    client = await start(http=HttpConfig(web_ui=web_ui))
+    async with client.get("/sandbox.html") as response:
+        policy = response.headers["Content-Security-Policy"]
+        assert "sandbox allow-scripts" in policy and "allow-same-origin" not in policy
+        assert "default-src 'none'" in policy and "connect-src" not in policy
+
+
 # --- a directory
 
 
