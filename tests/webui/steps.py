@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,3 +80,31 @@ async def write_answer(page: Page, text: str) -> Locator:
     await answer.get_by_role("button", name="Save").click()
     await answer.locator(".markdown").last.wait_for()
     return answer
+
+
+async def attach(page: Page, path: Path) -> None:
+    """Choose a file, and wait until it is read."""
+    chips = page.locator(".composer .file")
+    count = await chips.count()
+    await page.locator(".composer input[type=file]").set_input_files(path)
+    await chips.nth(count).wait_for()
+
+
+@asynccontextmanager
+async def sent_by(page: Page) -> AsyncIterator[dict[str, Any]]:
+    """The body of the request for an answer that is made within; filled in when that ends."""
+    body: dict[str, Any] = {}
+    async with page.expect_request("**/v1/chat/completions") as waiting:
+        yield body
+    body.update((await waiting.value).post_data_json)
+
+
+async def set_modalities(page: Page, **can: bool) -> None:
+    """Have the server say that its model takes more than text. For pages that are loaded from now on."""
+
+    async def say(route: Route) -> None:
+        response = await route.fetch()
+        props = await response.json()
+        await route.fulfill(response=response, json=props | {"modalities": props["modalities"] | can})
+
+    await page.route("**/props", say)
