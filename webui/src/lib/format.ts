@@ -10,6 +10,19 @@ export function speed(tokensPerSecond: number): string {
   return tokensPerSecond >= 100 ? tokensPerSecond.toFixed(0) : tokensPerSecond.toFixed(1);
 }
 
+/** A whole number with its thousands apart. */
+export function count(n: number): string {
+  return n.toLocaleString("en");
+}
+
+/** A short time, in the unit that makes it short. */
+export function seconds(s: number): string {
+  if (s === 0) return "0";
+  if (s < 0.001) return `${Math.round(s * 1e6)} µs`;
+  if (s < 1) return `${(s * 1000).toFixed(s < 0.01 ? 1 : 0)} ms`;
+  return s < 100 ? `${s.toFixed(1)} s` : `${Math.round(s)} s`;
+}
+
 export function percent(part: number, whole: number): string {
   return whole > 0 ? `${Math.round((100 * part) / whole)}%` : "0%";
 }

@@ -60,7 +60,7 @@ function says(message: Message): boolean {
 }
 
 /** A message, and what the tools gave that it calls. */
-function turns(message: Message, contents: Options["contents"]): Record<string, unknown>[] {
+export function turns(message: Message, contents: Options["contents"]): Record<string, unknown>[] {
   const results = message.toolCalls.flatMap(({ id, result }) =>
     result ? [{ role: "tool", tool_call_id: id, content: result.text }] : [],
   );

@@ -5,6 +5,7 @@ import { Answer, type Chunk, type Progress, type Written } from "../lib/answer";
 import type { Draft } from "../lib/attach";
 import type { Content, Conversation, Format, Message, Token } from "../lib/model";
 import { newConversation, newId, newMessage, NO_FORMAT, titleOf } from "../lib/model";
+import { pageOf } from "../lib/pages";
 import { body, objectOf } from "../lib/request";
 import { branch, newestLeaf, siblings } from "../lib/tree";
 import { strings } from "../strings";
@@ -58,7 +59,7 @@ class Chat {
       this.isLoaded = true;
     });
     const follow = () => {
-      if (location.hash !== "#/live") this.open(/^#\/chat\/(\w+)$/.exec(location.hash)?.[1] ?? null);
+      if (!pageOf(location.hash)) this.open(/^#\/chat\/(\w+)$/.exec(location.hash)?.[1] ?? null);
     };
     addEventListener("hashchange", follow);
     follow();
