@@ -90,6 +90,7 @@ async def _stop(app: web.Application) -> None:
     await asyncio.wait(tasks, timeout=CLOSE_S)  # an engine that is warming up is closed there
     await _close_engine(app)
     await app[STATE].sessions.close()
+    app[STATE].renderer.close()
 
 
 async def _close_engine(app: web.Application) -> None:

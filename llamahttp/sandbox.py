@@ -1,6 +1,6 @@
 """The sandbox in which chat templates run: jinja2's, with bounds on time and size.
 
-A template comes with the model file, so it is somebody else's program, and it runs on the event loop.
+A template comes with the model file, so it is somebody else's program, and it runs beside the event loop, with the GIL.
 jinja2 keeps it from reaching Python; here it is also kept from running on and from growing text without
 end. The clock is read at each turn of a loop, each call and each filter; sizes are checked before text is
 made. Lists nested in themselves many times over are not followed: this stops mistakes and careless

@@ -15,7 +15,6 @@ from typing import Any
 from .errors import InvalidRequest
 from .template_caps import Message, TemplateCaps
 
-
 SYSTEM = ("system", "developer")
 
 

@@ -173,6 +173,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.hosts", ""),
     ("api.files", "aiohttp"),
     ("api.keys", "aiohttp"),
+    ("api.renderer", "concurrent run_in_executor"),
     ("api.state", "aiohttp"),
     ("api.count", "aiohttp"),
     ("api.middleware", "aiohttp"),

@@ -133,14 +133,13 @@ def continued(
 
 
 def read_messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The messages, a new list. Raises InvalidRequest for any that the API does not allow."""
+    """The messages, a new list; none are an answer's beginning, as in llama-server. Raises InvalidRequest for any that
+    the API does not allow."""
     if "messages" not in body:
         raise InvalidRequest("'messages' is required")
     messages = body["messages"]
     if not isinstance(messages, list):
         raise InvalidRequest("Expected 'messages' to be an array")
-    if not messages:
-        raise InvalidRequest("'messages' must not be empty")
     for i, message in enumerate(messages):
         check_message(message, f"messages[{i}]")
     return list(messages)
@@ -207,8 +206,10 @@ def read_continuation(values: Mapping[str, Any], messages: list[dict[str, Any]],
     if asked and values["add_generation_prompt"] is not False:
         raise InvalidRequest("Cannot set both add_generation_prompt and continue_final_message to true.")
     roles = [message["role"] for message in messages[-2:]]
-    if not (asked or (prefills and roles[-1] == "assistant")):
+    if not (asked or (prefills and roles[-1:] == ["assistant"])):
         return ""
+    if not roles:
+        raise InvalidRequest("Cannot continue the last message: 'messages' is empty.")
     if not asked and roles == ["assistant", "assistant"]:
         raise InvalidRequest("Cannot have 2 or more assistant messages at the end of the list.")
     if roles[-1] != "assistant":

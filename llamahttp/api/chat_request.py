@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .calls import Reading, read_answers
 from .chat import ChatPrompt, chat_prompt
@@ -26,16 +28,27 @@ class ChatRequest:
     rules: ChatRules
 
 
-async def read_chat(state: ServerState, body: Mapping[str, object]) -> ChatRequest:
-    """Decode and render a body of `/v1/chat/completions`. Raises what a client is told."""
+async def render_chat(
+    state: ServerState, body: Mapping[str, object], values: Mapping[str, Any], *, finds_turns: bool = False
+) -> ChatPrompt:
+    """`chat_prompt`, beside the event loop."""
+    template = state.require_template()
+    return await state.renderer.run(
+        functools.partial(chat_prompt, body, values, template, state.config, finds_turns=finds_turns)
+    )
+
+
+async def read_chat(state: ServerState, body: Mapping[str, object], *, repeats: bool = True) -> ChatRequest:
+    """Decode and render a body of `/v1/chat/completions`; `repeats`: answers that go on with a message begin with it,
+    where llama-server's do. Raises what a client is told."""
     engine = state.require_engine()
     request = state.decode(CHAT_TABLE, body)
-    chat = chat_prompt(body, request.values, state.require_template(), state.config, finds_turns=engine.wants_turns)
+    chat = await render_chat(state, body, request.values, finds_turns=engine.wants_turns)
     parses = not state.config.skip_chat_parsing
     reading = read_answers(chat, request.values["reasoning_format"], parses=parses)
     tokens = await tokenize_prompt(engine, chat.text)
     turns = token_positions(chat.turns, chat.text, tokens, engine.vocab)
-    prompt = Prompt(tokens, answer_prefix(request, chat), turns)
+    prompt = Prompt(tokens, answer_prefix(request, chat, repeats=repeats), turns)
     pieces = state.pieces_of(chat.format) if parses else engine.vocab.pieces
     rules = ChatRules(thoughts_of(reading), reading, pieces, chat.prefill)
     return ChatRequest(request, prompt, reading, rules)
@@ -44,7 +57,7 @@ async def read_chat(state: ServerState, body: Mapping[str, object]) -> ChatReque
 async def count_tokens(state: ServerState, body: Mapping[str, object]) -> int:
     """Tokens of the prompt that a body of `/v1/chat/completions` becomes. Raises what a client is told."""
     values = CHAT_TABLE.decode(body, state.defaults)
-    chat = chat_prompt(body, values, state.require_template(), state.config)
+    chat = await render_chat(state, body, values)
     return len(await tokenize_prompt(state.require_engine(), chat.text))
 
 
@@ -59,7 +72,7 @@ def thoughts_of(reading: Reading) -> Thoughts | None:
     return Thoughts(thought.start.strip(), tuple(ends), is_open=reading.is_open)
 
 
-def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
+def answer_prefix(request: CompletionRequest, chat: ChatPrompt, *, repeats: bool) -> str:
     """What the prompt already holds of the answer and the client is to see.
 
     A message that is continued is part of the answer, as in llama-server, but of a stream only without being asked to.
@@ -67,4 +80,4 @@ def answer_prefix(request: CompletionRequest, chat: ChatPrompt) -> str:
     if chat.thought and request.values["reasoning_format"] == "none":
         return chat.thought
     is_left_out = request.stream and bool(request.values["continue_final_message"])
-    return chat.prefill if request.echo or not is_left_out else ""
+    return chat.prefill if request.echo or (repeats and not is_left_out) else ""

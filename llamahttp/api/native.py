@@ -12,7 +12,7 @@ from ..task import PromptProgress
 from . import fragments
 from .answer import Answer
 from .body import encode, json_response, read_object
-from .chat import chat_prompt
+from .chat_request import render_chat
 from .completion import Prompt, respond
 from .field import out_of_range, wrong_type
 from .gap import read_gap
@@ -221,10 +221,5 @@ async def apply_template(http: web.Request) -> web.Response:
     """The prompt that a chat becomes; nothing is generated."""
     state = http.app[STATE]
     body = await read_object(http, state.config.max_body)
-    return json_response(
-        {
-            "prompt": chat_prompt(
-                body, CHAT_TABLE.decode(body, state.defaults), state.require_template(), state.config
-            ).text
-        }
-    )
+    chat = await render_chat(state, body, CHAT_TABLE.decode(body, state.defaults))
+    return json_response({"prompt": chat.text})

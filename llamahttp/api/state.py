@@ -22,6 +22,7 @@ from .defaults import from_metadata
 from .field import Table
 from .files import Shown
 from .hosts import Hosts
+from .renderer import Renderer
 from .responses.store import ResponseStore
 from .schema import CompletionRequest, completion_request
 from .sessions import Sessions
@@ -75,6 +76,7 @@ class ServerState:
     controls: Controls = field(default_factory=Controls)
     """The completions that run, for requests about them."""
     activity: Activity = field(default_factory=Activity)
+    renderer: Renderer = field(default_factory=Renderer)
     sessions: Sessions = field(default_factory=Sessions)
     responses: ResponseStore = field(default_factory=ResponseStore)
     wake: Callable[[], Awaitable[None]] = stay_awake
@@ -91,7 +93,7 @@ class ServerState:
         self.cors = Cors.of(self.config)
         self.hosts = Hosts(self.config)
         self.shown = Shown(self.config.http)
-        self._pieces: dict[int, Sequence[bytes]] = {}  # by the id of a format, which lives as long as its template
+        self._pieces: dict[ChatFormat, Sequence[bytes]] = {}  # of the template, and of its variant for tools
         self.awake.set()
 
     @property
@@ -121,14 +123,14 @@ class ServerState:
 
     def pieces_of(self, format: ChatFormat) -> Sequence[bytes]:
         """Bytes of each token as they appear in a chat's answer, where the tokens show that `format` is made of."""
-        pieces = self._pieces.get(id(format))
+        pieces = self._pieces.get(format)
         if pieces is None:
             vocab = self.require_engine().vocab
             shown = shown_tokens(vocab, format)
             pieces = [*vocab.pieces]
             for token in shown:
                 pieces[token] = vocab.special_pieces[token]
-            self._pieces[id(format)] = pieces = pieces if shown else vocab.pieces
+            self._pieces[format] = pieces = pieces if shown else vocab.pieces
         return pieces
 
     @property

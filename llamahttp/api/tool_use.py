@@ -94,6 +94,8 @@ def read_choice(choice: object, known: list[str]) -> tuple[str, list[str]]:
         case {"type": "function", "function": {"name": str(name)}}:
             return "required", [known_name(name, known)]
         case {"type": "allowed_tools", "allowed_tools": {"mode": "auto" | "required" as mode, "tools": list(allowed)}}:
+            if mode == "required" and not allowed:
+                raise InvalidRequest("Field 'tool_choice': a call is required, but no tools are allowed")
             return mode, [known_name(allowed_name(tool), known) for tool in allowed]
     shown = choice if isinstance(choice, str) else "an object of the wrong form"
     raise InvalidRequest(f"Invalid tool_choice: {shown}; it is one of {', '.join(CHOICES)}, or names a function")

@@ -87,6 +87,13 @@ def test_choices(choice: Any, names: list[str], is_required: bool) -> None:
             "no tool 'x'; there are look",
         ),
         ({"tool_choice": "required"}, "there are no 'tools'"),
+        (
+            {
+                "tools": [LOOK],
+                "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}},
+            },
+            "no tools are allowed",
+        ),
         ({"tool_choice": {"type": "function", "function": {"name": "x"}}}, "no tool 'x'; there are none"),
         ({"tools": [LOOK], "grammar": 'root ::= "a"'}, "Cannot use custom grammar constraints with tools."),
     ],

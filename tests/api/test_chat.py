@@ -84,7 +84,7 @@ def test_tools_and_variables_reach_the_template() -> None:
     [
         ({"messages": None}, InvalidRequest, "'messages' is required"),
         ({"messages": "hi"}, InvalidRequest, "Expected 'messages' to be an array"),
-        ({"messages": []}, InvalidRequest, "'messages' must not be empty"),
+        ({"messages": [], **CONTINUED}, InvalidRequest, "Cannot continue the last message: 'messages' is empty"),
         ({"messages": ["hi"]}, InvalidRequest, "Expected 'messages[0]' to be an object"),
         ({"messages": [USER, {}]}, InvalidRequest, "'messages[1]' must have a 'role'"),
         ({"messages": [{"role": 5, "content": "x"}]}, InvalidRequest, "'messages[0]' must have a 'role'"),
@@ -221,6 +221,11 @@ def test_what_a_request_asks_of_the_template_wins_over_the_command_line() -> Non
     body = {"messages": [USER], "chat_template_kwargs": {"b": 2}, "reasoning_effort": "high"}
     template = ChatTemplate("{{ a }}{{ b }}{{ reasoning_effort }}")
     assert chat_prompt(body, CHAT_TABLE.decode(body), template, config).text == "12high"
+
+
+def test_no_messages_are_the_beginning_of_an_answer() -> None:
+    """As in llama-server."""
+    assert render(messages=[]).text == "<|im_start|>assistant\n"
 
 
 def test_without_prefilling_an_assistant_s_message_at_the_end_is_one_like_others() -> None:

@@ -18,7 +18,7 @@ async def messages(http: web.Request) -> web.StreamResponse:
     """Answer a conversation; Anthropic's shape, with `thinking` and `tool_use` blocks."""
     state = http.app[STATE]
     request = messages_request(MESSAGES_TABLE.decode(await read_object(http, state.config.max_body)))
-    chat = await read_chat(state, request.chat)
+    chat = await read_chat(state, request.chat, repeats=False)
     dialect = MessagesDialect(
         request,
         chat.reading,
