@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -39,6 +40,22 @@ def guarded() -> Iterator[str]:
     if not (WEB_UI / "index.html").exists():
         pytest.skip("the web UI is not built; make setup builds it")
     with Server(REAL, ["--port", "0", "--api-key", KEY]) as process:
+        yield process.ready() + "/"
+
+
+@pytest.fixture(scope="session")
+def configured() -> Iterator[str]:
+    """The URL of a server whose owner gives the page defaults."""
+    if not (WEB_UI / "index.html").exists():
+        pytest.skip("the web UI is not built; make setup builds it")
+    given = {
+        "theme": "dark",
+        "systemMessage": "Be brief.",
+        "pasteLongTextToFileLen": 300,
+        "temperature": 0.4,
+        "samplers": "top_k;temperature",
+    }
+    with Server(REAL, ["--port", "0", "--seed", "1", "--ui-config", json.dumps(given)]) as process:
         yield process.ready() + "/"
 
 

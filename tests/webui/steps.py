@@ -62,13 +62,22 @@ async def act(message: Locator, name: str) -> None:
     await message.get_by_role("button", name=name, exact=True).click()
 
 
+async def show_settings(page: Page, tab: str) -> None:
+    await page.get_by_role("button", name="Settings", exact=True).click()
+    await page.get_by_role("tab", name=tab).click()
+
+
+async def close(page: Page) -> None:
+    await page.get_by_role("button", name="Close", exact=True).click()
+    await page.get_by_role("dialog").wait_for(state="detached")
+
+
 async def set_parameters(page: Page, **values: Any) -> None:
-    await page.get_by_role("button", name="Settings").click()
-    await page.get_by_role("tab", name="Sampling").click()
+    await show_settings(page, "Sampling")
     for name, value in values.items():
         await page.locator(f"input[name={name}]").fill(str(value))
     await page.keyboard.press("Tab")
-    await page.get_by_role("button", name="Close").click()
+    await close(page)
 
 
 async def write_answer(page: Page, text: str) -> Locator:

@@ -280,4 +280,3 @@ async def test_an_edited_question_keeps_its_files_and_an_export_has_them(open_pa
     await other.get_by_role("button", name="Show two.txt").click()
     assert await other.locator("pre.preview").inner_text() == "This is two.txt."
     assert await questions(other).inner_text() == "What is this?"
-

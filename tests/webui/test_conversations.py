@@ -53,11 +53,11 @@ async def test_an_export_can_be_imported_in_another_browser(open_page: Open, tmp
     await ready(other)
     await other.get_by_role("button", name="Settings").click()
     await other.get_by_role("tab", name="Data").click()
-    await other.locator("input[type=file]").set_input_files(path)
+    await other.get_by_role("dialog").locator("input[type=file]").set_input_files(path)
     await other.get_by_text("1 conversation imported.").wait_for()
     damaged = tmp_path / "damaged.json"
     damaged.write_text("{}")
-    await other.locator("input[type=file]").set_input_files(damaged)
+    await other.get_by_role("dialog").locator("input[type=file]").set_input_files(damaged)
     await other.get_by_text("The file cannot be imported").wait_for()
     await other.get_by_role("button", name="Close").click()
     await other.get_by_role("link", name="What is the capital of France?").click()
