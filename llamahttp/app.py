@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from . import api
+from .api.calls import Reading
+from .api.constraints import compile_format
 from .api.middleware import MIDDLEWARES
 from .api.state import STATE, ServerState
 from .builtin_templates import BUILTIN_TEMPLATES, CHATML
@@ -20,6 +22,7 @@ from .config import EngineConfig, ServerConfig
 from .engine import Engine
 from .errors import LlamaHTTPError, StartupError
 from .sleep import Sleep
+from .structured.answer import JsonAnswer
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ async def _load(state: ServerState, open_engine: OpenEngine) -> None:
         engine = await open_engine(state.config.engine, on_progress)
         try:
             check_biases(state.config, engine)
+            await check_form(state.config, engine)
             state.template = make_template(state.config, engine)
         except StartupError:
             await engine.close()
@@ -108,6 +112,22 @@ def check_biases(config: ServerConfig, engine: Engine) -> None:
     for token, _ in config.sampling.logit_bias or ():
         if token >= n:
             raise StartupError(f"--logit-bias: there is no token {token}; the vocabulary has {n}")
+
+
+async def check_form(config: ServerConfig, engine: Engine) -> None:
+    """Raises StartupError for a --grammar or --json-schema that nothing can obey, or that cannot be seen to."""
+    sampling = config.sampling
+    try:
+        if sampling.grammar:
+            await engine.compile_grammar(sampling.grammar)
+    except LlamaHTTPError as error:
+        raise StartupError(f"--grammar: {error}") from None
+    try:
+        if sampling.json_schema is not None:
+            await compile_format(engine, "json_schema", JsonAnswer(sampling.json_schema), Reading())
+    except LlamaHTTPError as error:
+        reason = str(error).removeprefix("Field 'json_schema': ")
+        raise StartupError(f"--json-schema: {reason}") from None
 
 
 def make_template(config: ServerConfig, engine: Engine) -> ChatTemplate:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -11,7 +13,7 @@ from fakes import fake_engine
 from llamahttp.api.state import STATE
 from llamahttp.app import make_app, make_template
 from llamahttp.builtin_templates import BUILTIN_TEMPLATES, CHATML
-from llamahttp.config import EngineConfig, ServerConfig
+from llamahttp.config import EngineConfig, SamplingConfig, ServerConfig
 from llamahttp.engine import Engine
 from llamahttp.errors import ModelError, StartupError
 
@@ -40,6 +42,36 @@ async def test_an_application_without_its_model_says_so() -> None:
     async with TestClient(TestServer(app)) as client, client.get("/props") as response:
         assert response.status == 500
     assert str(app[STATE].error) == "unknown architecture"
+
+
+@pytest.mark.parametrize(
+    ("sampling", "reason"),
+    [
+        ({"grammar": 'root ::= "a'}, "--grammar: failed to parse grammar: "),
+        ({"grammar": "root ::= root"}, "--grammar: failed to parse grammar: "),
+        ({"json_schema": {"type": "string", "pattern": "a(b"}}, "--json-schema: JSON schema: at its root: a pattern"),
+        (
+            {"json_schema": {"properties": {"a": {"uniqueItems": True}}}},
+            "--json-schema: JSON schema: at '/properties/a",
+        ),
+        (
+            {"json_schema": {"type": "string", "minLength": 3, "maxLength": 2}},
+            "--json-schema: JSON schema: at its root",
+        ),
+    ],
+)
+async def test_a_form_that_no_answer_can_have_ends_the_start(sampling: dict[str, Any], reason: str) -> None:
+    """And not the first request."""
+
+    async def open_engine(config: EngineConfig, on_progress: object) -> Engine:
+        return fake_engine()
+
+    app = make_app(ServerConfig(sampling=SamplingConfig(**sampling)), open_engine)
+    async with TestClient(TestServer(app)):
+        while app[STATE].error is None:
+            await asyncio.sleep(0.01)
+        assert str(app[STATE].error).startswith(reason)
+        assert app[STATE].engine is None
 
 
 async def test_templates_configured_and_of_the_model() -> None:
