@@ -288,6 +288,10 @@ class HttpConfig:
     """PEM files; both or none are given."""
     timeout: int = 3600
     """Seconds that reading a request or writing to a client may stand still."""
+    predict_route: str = ""
+    """Path of Vertex AI's route; empty where that does not run the server."""
+    health_route: str = ""
+    """A further path of `/health`."""
     sse_ping_interval: int = 30
     """Seconds of silence after which a stream sends a comment; -1 is never."""
 

@@ -72,9 +72,11 @@ thinking metadata
 """Members of bodies, and parameters of queries, by a route that has them. What chats share with completions is counted
 once."""
 
+BY_ENVIRONMENT = {"POST $AIP_PREDICT_ROUTE": "Vertex AI's, where the environment says AIP_MODE=PREDICTION"}
+"""Routes that are there where something asks for them."""
+
 INTERNAL = "llama-server's own, from its chats to its engine; not taken from clients"
 REASONS = {
-    "POST $AIP_PREDICT_ROUTE": "Vertex AI's, where the environment says AIP_MODE=PREDICTION",
     "grammar_type": INTERNAL,
     "chat_format": INTERNAL,
     "chat_parser": INTERNAL,

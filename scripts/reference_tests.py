@@ -182,7 +182,6 @@ NOT_BUILT = {
     "test_security.py::test_cors_proxy": "`--ui-mcp-proxy` is not built",
     "test_security.py::test_cors_origins_defaults_to_localhost_with_tools_enabled": "`--tools` is not built",
     "test_speculative.py": "speculative decoding is not built",
-    "test_compat_gcp.py": "Vertex AI's route is not built",
     "test_slot_save.py::test_slot_restore_legacy_token_list": "files of slots are in a format of their own",
 }
 ON_PURPOSE = {

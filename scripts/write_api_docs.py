@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llama_server_api import PARAMETERS, REASONS
+from llama_server_api import BY_ENVIRONMENT, PARAMETERS, REASONS
 from llama_server_api import ROUTES as REFERENCE_ROUTES
 from write_flag_table import counts as flag_counts
 from write_flag_table import wrapped
@@ -180,6 +180,9 @@ def route_rows() -> Iterator[tuple[str, str, str, str]]:
         words = line.split()
         for method, path in zip(words[::2], words[1::2], strict=True):
             name = f"{method} {path}"
+            if name in BY_ENVIRONMENT:
+                yield name, "", "served", BY_ENVIRONMENT[name]
+                continue
             if name not in served:
                 yield name, "", "absent", REASONS[name]
                 continue

@@ -6,11 +6,15 @@ import functools
 
 from aiohttp import web
 
+from ..config import HttpConfig
+from ..errors import StartupError
+from . import admin
 from .admin import DOCUMENT
 from .body import ERROR_BODIES, TIMEOUT_S, encode
 from .files import add_files
 from .middleware import add_headers
 from .openapi import document
+from .predict import Predict
 from .route import Route
 from .routes import EVENTS, ROUTES
 from .state import STATE
@@ -32,7 +36,19 @@ def setup(app: web.Application) -> None:
         for path in route.paths:
             add_route(app.router, route, config.api_prefix + path)
             app[ERROR_BODIES][config.api_prefix + path] = route.refusals.body
+    add_predict(app.router, config)
     add_files(app.router, config)
+
+
+def add_predict(router: web.UrlDispatcher, config: HttpConfig) -> None:
+    """Vertex AI's routes, where it runs the server. Raises StartupError for a path that means something else."""
+    taken = {path for route in ROUTES for path in route.paths}
+    if config.predict_route in taken:
+        raise StartupError(f"AIP_PREDICT_ROUTE={config.predict_route} is a route of its own")
+    if config.predict_route:
+        router.add_post(config.api_prefix + config.predict_route, Predict(ROUTES).answer)
+    if config.health_route and config.health_route not in taken:
+        router.add_get(config.api_prefix + config.health_route, admin.health)
 
 
 def add_route(router: web.UrlDispatcher, route: Route, path: str) -> None:

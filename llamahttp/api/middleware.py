@@ -164,7 +164,8 @@ async def api_key(request: web.Request, handler: Handler) -> web.StreamResponse:
     """With keys configured, all but the public paths need one: `Authorization: Bearer K` or `X-Api-Key: K`."""
     state = request.app[STATE]
     keys, path = state.config.api_keys, path_of(request, state)
-    if keys and path not in PUBLIC and path not in state.shown and not is_known(given_key(request), keys):
+    is_public = path in PUBLIC or path in state.shown or path == state.config.http.health_route
+    if keys and not is_public and not is_known(given_key(request), keys):
         raise Unauthorized("Invalid API Key")
     return await handler(request)
 

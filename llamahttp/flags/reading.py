@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..config import ServerConfig
 from ..errors import StartupError
+from . import vertex
 from .row import Constant, Flag, Ignored, Preset, Refused, Switch, Unused, Value
 from .table import BY_NAME, FLAGS
 from .values import boolean, local_path, model_file, unescaped
@@ -80,7 +81,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig:
     for flag, name, text in _read_environ(environ):
         if flag not in names:
             settings += _setting(flag, name, text)
-    config = _configure(settings + given)
+    config = vertex.as_told(_configure(settings + given), environ)
     source = config.source
     if source.path is None:
         return config
