@@ -232,6 +232,11 @@ class Plan:
     def rounds(self, entry: Entry) -> int:
         return min(self.n_rounds, entry.most_rounds)
 
+    def pace(self, n_played: int, n_peers: int, n_main: int) -> float:
+        """How much longer than expected the first cases took."""
+        expected = self.minutes_of(self.entries[:n_played], n_peers, n_main)
+        return (time.monotonic() - self.began) / 60 / expected if expected else 1.0
+
     def minutes_of(self, entries: list[Entry], n_peers: int, n_main: int) -> float:
         """How long these are expected to take; peers, of which some answer one at a time, longest."""
         n_runs = [
@@ -267,7 +272,7 @@ def play(plan: Plan, company: Company, bouts: list[Bout]) -> None:
         if plan.is_over:
             say(f"no time left for {', '.join(label_of(each.case) for each in plan.entries[i:])}")
             return
-        left = plan.minutes_of(plan.entries[i:], n_peers, n_main)
+        left = plan.minutes_of(plan.entries[i:], n_peers, n_main) * plan.pace(i, n_peers, n_main)
         head = f"[{i + 1}/{len(plan.entries)}, {left:.0f} min left] {label_of(entry.case)}"
         company.progress.head = head
         try:

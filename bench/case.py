@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -65,8 +65,8 @@ class Host(Protocol):
         """A warm server that may have been asked before and will be asked again, with these flags."""
         ...
 
-    def open(self, *flags: Flag) -> AbstractContextManager[Server]:
-        """A fresh, warm server; flags that it does not know are left out."""
+    def open(self, *flags: Flag, environment: Mapping[str, str] | None = None) -> AbstractContextManager[Server]:
+        """A fresh, warm server, with more variables in its environment; flags that it does not know are left out."""
         ...
 
     def knows(self, flag: str) -> bool: ...

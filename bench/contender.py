@@ -6,7 +6,7 @@ import itertools
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,10 +126,10 @@ class Booth:
         return self.kept.server
 
     @contextmanager
-    def open(self, *flags: Flag) -> Iterator[Server]:
+    def open(self, *flags: Flag, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
         """A fresh, warm server. BenchError when it does not start, or had died when the block was left."""
         self.kept.end()  # two of a make would share the cores
-        with self._started(self._arguments(flags)) as server:
+        with self._started(self._arguments(flags), environment) as server:
             yield server
             server.check_alive()
 
@@ -137,8 +137,10 @@ class Booth:
         return self.contender.understood([*flags, *self.flags])
 
     @contextmanager
-    def _started(self, arguments: list[str]) -> Iterator[Server]:
-        command = f"{self.contender.command} {shlex.join(arguments)}"
+    def _started(self, arguments: list[str], environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+        settings = [f"{name}={value}" for name, value in (environment or {}).items()]
+        prefix = f"{shlex.join(['env', *settings])} " if settings else ""
+        command = f"{prefix}{self.contender.command} {shlex.join(arguments)}"
         log_name = f"{self.contender.name}-{next(self._numbers)}"
         with started(log_name, command, str(self.model), self.folder, self.start_timeout_s) as server:
             server.inspect(None, self.n_vocab)

@@ -16,7 +16,7 @@ N_TOKENS = 64
 
 RATE = Throughput(
     "embeddings",
-    Streams(32, n_prompt=N_TOKENS, n_requests=20, dialect="embedding", stream=False),
+    Streams(32, n_prompt=N_TOKENS, n_requests=10, dialect="embedding", stream=False),
     model="encoder",
     flags=(("--embeddings",), ("-np", "32"), ("-kvu",)),
     headline="requests_per_s",

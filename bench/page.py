@@ -10,8 +10,8 @@ from datetime import date
 from bench.case import Measure, label_of
 from bench.ceiling import NAME as LIBLLAMA
 from bench.contest import Bout
-from bench.figures import Spread
-from bench.report import number
+from bench.figures import Spread, across_rounds
+from bench.report import BUSY_OTHERS, number
 from bench.scale import Sweep, key_of
 from bench.scoreboard import factor, fault_lines, quantity, times
 
@@ -30,6 +30,8 @@ def page_of(bouts: Sequence[Bout], plots: Sequence[str], flags: str) -> str:
         "Scale": scale_rows([bout for bout in bouts if is_sweep(bout)]),
     }
     parts += [f"## {title}\n\n{markdown(rows)}" for title, rows in sections.items() if len(rows) > 1]
+    if busy := [label_of(bout.case) for bout in bouts if is_disturbed(bout)]:
+        parts.append(f"Other programs took more than {BUSY_OTHERS:.0f} % of a core during {', '.join(busy)}.")
     if faults := [f"- {label_of(bout.case)}: {line}" for bout in bouts for s in bout.series for line in fault_lines(s)]:
         parts.append("## Faults\n\n" + "\n".join(faults))
     parts += [f"![{name}]({name})" for name in plots]
@@ -38,6 +40,11 @@ def page_of(bouts: Sequence[Bout], plots: Sequence[str], flags: str) -> str:
 
 def is_sweep(bout: Bout) -> bool:
     return hasattr(bout.case, "points")
+
+
+def is_disturbed(bout: Bout) -> bool:
+    spreads = [across_rounds(series.figures, "others_cpu") for series in bout.series if series.name != LIBLLAMA]
+    return any(spread is not None and spread.median > BUSY_OTHERS for spread in spreads)
 
 
 def machine_line(flags: str) -> str:

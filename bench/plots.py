@@ -17,6 +17,7 @@ from bench.ceiling import NAME as LIBLLAMA
 from bench.contest import Bout
 from bench.figures import Spread
 from bench.page import gain_over, is_sweep
+from bench.report import number
 from bench.scale import key_of
 from bench.scoreboard import factor
 
@@ -65,7 +66,8 @@ def gains(bouts: Sequence[Bout]) -> Any:
     axis.set_yticks(range(len(rows)), [f"{label_of(bout.case)}: {bout.case.measures[0].label}" for bout, _ in rows])
     set_log_x(axis, [1] + [value for _, gain in rows for value in (gain.low, gain.high)])
     axis.axvline(1, color="black", linewidth=1)
-    axis.set_title("llamahttp beside llama-server: how many times better (line: rounds)")
+    axis.margins(y=0.01)
+    figure.suptitle("llamahttp beside llama-server: how many times better (line: rounds)")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="x", alpha=0.3)
     return figure
@@ -132,7 +134,11 @@ def draw_curves(axis: Any, curves: dict[str, list[tuple[float, Spread]]]) -> Non
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", " ")))
+    axis.yaxis.set_major_formatter(FuncFormatter(spaced))
+
+
+def spaced(value: float, position: int) -> str:
+    return number(value, 0)
 
 
 def latency(bouts: Sequence[Bout]) -> Any:
@@ -204,3 +210,4 @@ def draw_sweeps(axis: Any, notes: dict[str, Bout]) -> None:
     draw_curves(axis, curves)
     axis.set_xlabel(case.of)
     axis.set_ylabel("us")
+    axis.xaxis.set_major_formatter(FuncFormatter(spaced))

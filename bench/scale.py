@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from statistics import median
 from typing import ClassVar, Protocol
 
-from bench.case import Case, Flag, Host, Measure, Take, completion
-from bench.client import Client
+from bench.case import Case, Flag, Host, Measure, Take, answer_of, completion
+from bench.client import Client, run_round
 from bench.errors import BenchError
 from bench.exchange import Outcome
 from bench.figures import fault_counts
 from bench.meter import play_round
-from bench.scenario import Streams, random_tokens
+from bench.scenario import Lane, Request, Streams, random_tokens
 from bench.server import Server
 
+N_MEASURED = 100
+"""Requests that a point of the prompt cache is measured by, the last ones before it."""
 N_FILES = 4_096  # open files that this process and the servers it starts may have
 
 
@@ -128,7 +130,7 @@ class Entries:
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        return measures_of(self.points, self.of, "wall time of one-token requests, of the last hundred or more, each")
+        return measures_of(self.points, self.of, "wall time of a one-token request, of all clients together")
 
     def run(self, host: Host, seed: str) -> Take:
         flags: list[Flag] = [("-np", str(self.n_clients)), ("-c", str(512 * self.n_clients)), ("--cache-ram", "-1")]
@@ -136,23 +138,35 @@ class Entries:
         n_done = 0
         with host.open(*flags) as server:
             for n in self.points:
-                # the last hundred are those measured
-                for n_now in (n - n_done - 100, 100):
-                    us = self._ask(host, server, f"{seed}/{n}/{n_now}", n_now, take) if n_now > 0 else 0.0
+                if n - n_done > N_MEASURED:
+                    self._ask(host, server, self._lanes(f"{seed}/{n}", n - n_done - N_MEASURED, host.n_vocab), take)
+                lanes = self._lanes(f"{seed}/{n}/measured", N_MEASURED, host.n_vocab)
+                take.figures[key_of(n)] = self._ask(host, server, lanes, take)
                 n_done = n
-                take.figures[key_of(n)] = us
                 host.tell(f"{n} prompts")
             rss = server.rss_bytes()
+            first = self._lanes(f"{seed}/{self.points[0]}/measured", N_MEASURED, host.n_vocab)[0][0]
+            self._check_cached(host, server, first, take)
         take.detail["rss_mib"] = rss and rss / 2**20
         return take
 
-    def _ask(self, host: Host, server: Server, seed: str, n: int, take: Take) -> float:
-        """`n` requests in all; microseconds for each."""
+    def _lanes(self, seed: str, n: int, n_vocab: int) -> list[Lane]:
+        """`n` requests in all."""
         n_each = n // self.n_clients
-        streams = Streams(self.n_clients, 1, self.n_prompt, n_requests=n_each, stream=False, seed=seed)
-        outcomes, figures = play_round(server, streams.lanes(0, host.n_vocab), host.timeout_s, [server])
+        return Streams(self.n_clients, 1, self.n_prompt, n_requests=n_each, stream=False, seed=seed).lanes(0, n_vocab)
+
+    def _ask(self, host: Host, server: Server, lanes: list[Lane], take: Take) -> float:
+        """Microseconds for each request."""
+        outcomes, figures = play_round(server, lanes, host.timeout_s, [server])
         take.faults += fault_counts(outcomes)
         return 1e6 / figures["requests_per_s"] if figures["requests_per_s"] else float("nan")
+
+    def _check_cached(self, host: Host, server: Server, request: Request, take: Take) -> None:
+        """The points are what they say only if nothing was dropped meanwhile."""
+        exchange = run_round(server.address, [[request]], host.timeout_s).exchanges[0]
+        timings = answer_of(exchange).get("timings") or {}
+        if timings.get("cache_n", 0) < self.n_prompt - 1:
+            take.faults["the first prompt is not cached any more"] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +191,7 @@ class Connections:
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        return measures_of(self.points, self.of, "wall time for each of the one-token requests of all clients")
+        return measures_of(self.points, self.of, "wall time of a one-token request, of all clients together")
 
     def run(self, host: Host, seed: str) -> Take:
         server = host.keep(("-np", "16"), ("-c", "8192"))

@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
 
-from bench.figures import percentile
+from bench.figures import Figures, percentile
 from bench.report import number, table
 
 BEATS = ("plan", "decode", "sample", "apply", "deliver", "rest")
@@ -74,20 +74,21 @@ def rows_of(steps: Iterable[Step]) -> list[list[str]]:
         groups.setdefault(step.n_generating, []).append(step)
     rows = [["slots", "steps", *BEATS, "gap p50", "gap p99", "beside decode"]]
     for n_generating, group in sorted(groups.items()):
-        means = {beat: fmean(step.beats[beat] for step in group) for beat in BEATS}
-        gaps = [step.gap for step in group if step.gap is not None]
-        # the median of the shares: one step that the system interrupted is no beat of the engine
-        share = median(step.outside / sum(step.beats.values()) for step in group)
-        rows.append(
-            [
-                str(n_generating),
-                str(len(group)),
-                *(number(means[beat], 1) for beat in BEATS),
-                *(number(percentile(gaps, percent), 0) if gaps else "-" for percent in (50, 99)),
-                f"{100 * share:.1f} %",
-            ]
-        )
+        figures = figures_of(group)
+        means = [number(figures[f"{beat}_us"], 1) for beat in BEATS]
+        gaps = [number(figures[key], 0) if key in figures else "-" for key in ("gap_p50_us", "gap_p99_us")]
+        rows.append([str(n_generating), str(len(group)), *means, *gaps, f"{figures['share']:.1f} %"])
     return rows
+
+
+def figures_of(steps: Sequence[Step]) -> Figures:
+    """Of at least one step: means of the beats in microseconds, percentiles of the gap, percent beside the decode."""
+    figures = {f"{beat}_us": fmean(step.beats[beat] for step in steps) for beat in BEATS}
+    # one step that the system interrupted is no beat of the engine, so a median
+    figures["share"] = 100 * median(step.outside / sum(step.beats.values()) for step in steps)
+    if gaps := [step.gap for step in steps if step.gap is not None]:
+        figures |= {f"gap_p{percent}_us": percentile(gaps, percent) for percent in (50, 99)}
+    return figures
 
 
 def main(argv: list[str] | None = None) -> int:

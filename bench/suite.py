@@ -10,6 +10,7 @@ from bench.case import Case, Flag
 from bench.dialogue import MultiTurn
 from bench.embeddings import RATE, EmbeddingsAmongStreams
 from bench.endurance import Leak, Oversubscribed
+from bench.overhead import Overhead
 from bench.prefill import LeaveInPrefill, LongAmongStreams, SharedPrefix, ShortBehindLong
 from bench.scale import Connections, Context, Entries, Slots
 from bench.scenario import Streams
@@ -129,13 +130,15 @@ ENTRIES: tuple[Entry, ...] = (
     entry(LongAmongStreams(), 6.0, "full", "quick", most_rounds=4),
     entry(ShortBehindLong(), 4.0, "full", "quick", most_rounds=4),
     entry(LeaveInPrefill(), 6.0, "full", most_rounds=4),
-    entry(RATE, 3.0, "full", "quick"),
-    entry(EmbeddingsAmongStreams(), 3.0, "full"),
-    entry(StartUp("warm"), 1.5, "full", "quick"),
-    entry(StartUp("cold"), 1.5, "full"),
+    entry(RATE, 4.0, "full", "quick"),
+    entry(EmbeddingsAmongStreams(), 4.0, "full"),
+    entry(StartUp("warm"), 0.7, "full", "quick"),
+    entry(StartUp("cold"), 0.7, "full"),
     entry(Memory(), 3.0, "full", "quick", most_rounds=3),
+    entry(Overhead(), 3.0, "full", "quick", alone=True),
+    entry(Overhead(16, 64, "default", "128k"), 4.0, "full", alone=True),
     entry(Slots(), 12.0, "full", most_rounds=3),
-    entry(Context(), 25.0, "full", most_rounds=2),
+    entry(Context(), 18.0, "full", most_rounds=2),
     entry(Entries(), 25.0, "full", alone=True, most_rounds=2),
     entry(Connections(0), 3.0, "full", alone=True, most_rounds=3),
     entry(Connections(), 3.0, "full", alone=True, most_rounds=3),
@@ -169,6 +172,8 @@ def smallest(case: Case) -> Case:
             return replace(case, n_requests=60, n_batch=20, n_clients=4)
         case EmbeddingsAmongStreams():
             return replace(case, n_predict=16, n_embeddings=2)
+        case Overhead():
+            return replace(case, n_streams=2, n_predict=16)
         case Memory():
             return replace(case, n_streams=2)
         case Slots():

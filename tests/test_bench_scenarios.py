@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bench.__main__ import flags_of, main
 from bench.case import Case, Flag, Measure, Take, completion, gaps_before, gaps_during
 from bench.contender import Contender
 from bench.contest import Bout, Series, hold, order
@@ -19,7 +20,6 @@ from bench.endurance import Leak, Oversubscribed, slope
 from bench.equality import Answer, Equality, compare
 from bench.errors import BenchError
 from bench.prefill import ShortBehindLong
-from bench.__main__ import flags_of, main
 from bench.scoreboard import summary, text_of
 from bench.server import Server
 from bench.slots import SlotWatch, n_busy
@@ -47,7 +47,7 @@ class FakeHost:
         return Server("A", "fake", self.fake.address)
 
     @contextmanager
-    def open(self, *flags: Flag) -> Iterator[Server]:
+    def open(self, *flags: Flag, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
         yield Server("A", "fake", self.fake.address)
 
     def knows(self, flag: str) -> bool:
@@ -244,7 +244,7 @@ def test_a_foreign_answer_is_a_fault() -> None:
 def test_a_server_that_dies_costs_its_round_only() -> None:
     class Dying(FakeHost):
         @contextmanager
-        def open(self, *flags: Flag) -> Iterator[Server]:
+        def open(self, *flags: Flag, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
             raise BenchError("the server ended with status 3")
             yield
 
