@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,6 +37,17 @@ async def whole(answer: Locator) -> str:
 async def text_of(answer: Locator) -> str:
     parts = answer.locator(":scope > .markdown")
     return (await parts.inner_text()).strip() if await parts.count() else ""
+
+
+async def grown(page: Page, length: int) -> None:
+    """Wait until the last answer has more than `length` characters."""
+    answer = answers(page).last
+    await answer.locator(".markdown").last.wait_for()
+    for _ in range(400):
+        if len(await answer.locator(".markdown").last.inner_text()) > length:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"the answer has not grown to {length} characters")
 
 
 async def endless(page: Page) -> None:

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .conftest import Open
-from .steps import act, answers, ask, endless, questions, ready, send, set_parameters, text_of, whole
+from .steps import act, answers, ask, endless, grown, questions, ready, send, set_parameters, text_of, whole
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page, Route
+    from playwright.async_api import Route
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-async def grown(page: Page, length: int) -> None:
-    """Wait until the last answer has more than `length` characters."""
-    answer = answers(page).last
-    await answer.locator(".markdown").last.wait_for()
-    for _ in range(400):
-        if len(await answer.locator(".markdown").last.inner_text()) > length:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"the answer has not grown to {length} characters")
 
 
 async def test_a_question_is_answered_and_the_next_one_knows_the_first(open_page: Open) -> None:
