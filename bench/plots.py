@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from bench.case import label_of
 from bench.ceiling import NAME as LIBLLAMA
 from bench.contest import Bout
-from bench.figures import Spread
+from bench.figures import Spread, across_rounds
 from bench.page import gain_over, is_sweep
 from bench.report import number
 from bench.scale import key_of
@@ -143,7 +143,9 @@ def spaced(value: float, position: int) -> str:
 
 def latency(bouts: Sequence[Bout]) -> Any:
     """Percentiles of the time to the first token and between tokens, at the most streams there are figures for."""
-    found = [bout for bout in bouts if bout.case.name == "streams" and len(bout.series) > 1]
+    found = [
+        bout for bout in bouts if bout.case.name == "streams" and across_rounds(bout.series[0].figures, "ttft_p50")
+    ]
     if not found:
         return None
     bout = next((bout for bout in found if bout.case.variant == "16"), found[-1])
