@@ -143,9 +143,8 @@ def spaced(value: float, position: int) -> str:
 
 def latency(bouts: Sequence[Bout]) -> Any:
     """Percentiles of the time to the first token and between tokens, at the most streams there are figures for."""
-    found = [
-        bout for bout in bouts if bout.case.name == "streams" and across_rounds(bout.series[0].figures, "ttft_p50")
-    ]
+    streamed = [bout for bout in bouts if bout.case.name == "streams"]
+    found = [bout for bout in streamed if across_rounds(bout.series[0].figures, "ttft_p50")]
     if not found:
         return None
     bout = next((bout for bout in found if bout.case.variant == "16"), found[-1])

@@ -107,7 +107,7 @@ class Streams:
     def _request(self, shared: list[Any], seed: str, n_vocab: int) -> Request:
         content = shared + self._content(seed, self.n_prompt, n_vocab)
         if self.dialect == "embedding":
-            body = {"input": [content], "encoding_format": "base64"} | self.extra
+            body: dict[str, Any] = {"input": [content], "encoding_format": "base64", **self.extra}
             return Request(self.dialect, json.dumps(body).encode(), 0, False)
         body = self._chat(content) if self.dialect == "chat" else self._native(content)
         body |= {"stream": self.stream, "ignore_eos": True}

@@ -14,7 +14,6 @@ from bench.__main__ import Plan
 from bench.case import Case, Take
 from bench.contest import Bout, Series, hold
 from bench.guard import Verdict, compare, judge, main, record_of
-from bench.overhead import Overhead
 from bench.page import page_of
 from bench.prefill import ShortBehindLong
 from bench.scale import Slots, key_of, step_us
@@ -35,9 +34,8 @@ LOAD = Throughput("streams", Streams(16), variant="16")
 def played(case: Case, key: str, **values: Sequence[float]) -> Bout:
     """A bout in which each of the named servers had these values, round by round."""
     names = {"ours": "llamahttp", "theirs": "llama-server"}
-    return Bout(
-        case, [Series(names.get(name, name), [{key: value} for value in each]) for name, each in values.items()]
-    )
+    rounds = {names.get(name, name): [{key: value} for value in each] for name, each in values.items()}
+    return Bout(case, [Series(name, figures) for name, figures in rounds.items()])
 
 
 # the guard
@@ -155,7 +153,8 @@ def test_plots_are_drawn_of_what_there_is(tmp_path: Path) -> None:
         played(one, "tokens_per_s", ours=[100.0, 90.0], theirs=[80.0, 85.0]),
         played(LOAD, "tokens_per_s", ours=[300.0], theirs=[200.0], libllama=[400.0]),
     ]
-    assert draw(bouts[1:], tmp_path) == ["gains.png", "latency.png"]
+    assert draw(bouts[1:], tmp_path) == ["gains.png"]
+    bouts[1].series[0].figures[0] |= {"ttft_p50": 10.0, "gap_p50": 2.0}
     sweep = Bout(Slots(points=(1, 4)), [Series("llamahttp", [{key_of(1): 900.0, key_of(4): 1500.0}])])
     names = draw([*bouts, sweep], tmp_path)
     assert names == ["gains.png", "streams.png", "latency.png", "scale.png"]
@@ -259,7 +258,3 @@ def test_what_was_played_before_an_interruption_is_kept() -> None:
     assert [len(series.figures) for series in bout.series] == [1, 1]
     gain = bout.gain(bout.case.measures[0])
     assert gain is not None and gain.values == (1.0,)
-
-
-def test_only_steps_in_which_all_generate_are_of_interest() -> None:
-    assert Overhead(4).measures[0].key == "share"
