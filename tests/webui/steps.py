@@ -129,3 +129,13 @@ async def set_modalities(page: Page, **can: bool) -> None:
         await route.fulfill(response=response, json=props | {"modalities": props["modalities"] | can})
 
     await page.route("**/props", say)
+
+
+async def faults(page: Page) -> list[str]:
+    """What axe finds wrong with the page for somebody who does not see it or has no mouse."""
+    from axe_playwright_python.async_playwright import Axe
+
+    results = await Axe().run(page)
+    found = results.response["violations"]
+    serious = (fault for fault in found if fault["impact"] in ("serious", "critical"))
+    return [f"{fault['id']}: {[node['html'] for node in fault['nodes']]}" for fault in serious]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .conftest import KEY, Open
-from .steps import answers, ask, endless, ready, send, write_answer
+from .steps import act, answers, ask, faults, ready, whole, write_answer
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    pass
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -110,23 +110,30 @@ async def test_axe_finds_no_serious_fault(open_page: Open, scheme: str) -> None:
     )
     assert await faults(page) == []
     await page.get_by_role("button", name="Settings").click()
-    for tab in ("General", "Sampling", "Data"):
+    for tab in ("General", "Sampling", "Presets", "Data"):
         await page.get_by_role("tab", name=tab).click()
         assert await faults(page) == []
     await page.get_by_role("button", name="Close").click()
-    await page.get_by_role("link", name="Live").click()
+    await page.get_by_role("link", name="Workbench").click()
     await page.get_by_text("Slot 0").wait_for()
     assert await faults(page) == []
-
-
-async def faults(page: Page) -> list[str]:
-    """What axe finds wrong with the page for somebody who does not see it or has no mouse."""
-    from axe_playwright_python.async_playwright import Axe
-
-    results = await Axe().run(page)
-    found = results.response["violations"]
-    serious = (fault for fault in found if fault["impact"] in ("serious", "critical"))
-    return [f"{fault['id']}: {[node['html'] for node in fault['nodes']]}" for fault in serious]
+    await page.get_by_role("link", name="Tokenizer").click()
+    await page.get_by_text("The ids give exactly this text back.").wait_for()
+    assert await faults(page) == []
+    await page.get_by_role("link", name="Template", exact=True).click()
+    await page.locator(".prompt mark").first.wait_for()
+    assert await faults(page) == []
+    await page.get_by_role("link", name="Tools", exact=True).click()
+    await page.get_by_role("button", name="Add calculate").click()
+    assert await faults(page) == []
+    await page.get_by_role("link", name="Back to chat").click()
+    await page.get_by_role("button", name="Probabilities").click()
+    await act(answers(page).last, "Regenerate")
+    await page.get_by_role("img", name="Version 2 of 2").wait_for()
+    await whole(answers(page).last)
+    await act(answers(page).last, "Tokens and probabilities")
+    await answers(page).last.get_by_role("option").first.click()
+    assert await faults(page) == []
 
 
 async def test_everything_can_be_done_with_the_keyboard(open_page: Open) -> None:
@@ -154,16 +161,3 @@ async def test_the_first_paint_comes_soon_and_takes_little(open_page: Open) -> N
     print(f"first paint after {paint:.0f} ms, {sum(sizes) / 1000:.0f} kB in {len(sizes)} files")
     assert paint < MAX_PAINT_MS
     assert sum(sizes) < MAX_BYTES
-
-
-async def test_the_live_page_shows_slots_at_work(open_page: Open) -> None:
-    page = await open_page()
-    await ready(page)
-    await endless(page)
-    await send(page, "Tell me a story.")
-    await page.get_by_role("link", name="Live").click()
-    await page.locator(".lanes .busy").wait_for()
-    await page.locator(".chart canvas").wait_for()
-    await page.get_by_role("link", name="Back to chat").click()
-    await page.get_by_role("button", name="Stop").click()
-    await page.wait_for_selector("article[data-status=stopped]")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .conftest import Open
-from .steps import act, answers, ask, endless, ready, send, sent_by, write_answer
+from .steps import act, answers, ask, attach, close, endless, faults, ready, send, sent_by, write_answer
 
 if TYPE_CHECKING:
     from playwright.async_api import Locator, Page
@@ -179,3 +180,30 @@ async def test_images_of_the_web_are_links_and_those_in_the_answer_are_shown(ope
     assert "noreferrer" in (await link.get_attribute("rel") or "")
     assert await answer.get_by_role("img", name="a dot").evaluate("image => image.decode().then(() => image.width)")
     assert not [url for url in requests if "example.invalid" in url]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_no_serious_fault_in_forms_and_attachments(
+    open_page: Open, scheme: str, tmp_path: Path
+) -> None:
+    page = await open_page(color_scheme=scheme, width=390, height=844)
+    await ready(page)
+    (tmp_path / "notes.txt").write_text("Wool is warm.")
+    (tmp_path / "program").write_bytes(b"\0")
+    await attach(page, tmp_path / "notes.txt")
+    await page.locator(".composer input[type=file]").set_input_files(tmp_path / "program")
+    await page.locator(".composer").get_by_role("alert").wait_for()
+    assert await faults(page) == []
+    await page.get_by_role("button", name="Show notes.txt").click()
+    await page.locator("pre.preview").wait_for()
+    assert await faults(page) == []
+    await close(page)
+    dialog = await show_format(page, "JSON Schema")
+    await dialog.get_by_role("textbox", name="JSON Schema").fill('{"type":}')
+    assert await faults(page) == []
+    await dialog.get_by_role("textbox", name="JSON Schema").fill(json.dumps(SCHEMA))
+    await apply(dialog)
+    await send(page, "Give me one.")
+    await answers(page).last.get_by_text("Follows the schema").wait_for()
+    assert await faults(page) == []
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
