@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..config import ServerConfig
 from ..errors import StartupError
-from . import vertex
+from . import config_file, vertex
 from .row import Constant, Flag, Ignored, Preset, Refused, Switch, Unused, Value
 from .table import BY_NAME, FLAGS
 from .values import boolean, local_path, model_file, unescaped
@@ -28,6 +28,9 @@ ADDS_UP = (
 """Targets whose flags may be given several times."""
 
 T = TypeVar("T")
+
+_KEYS = {flag.env: flag for flag in FLAGS if flag.env} | {name.lstrip("-"): flag for name, flag in BY_NAME.items()}
+"""Flags by what files call them."""
 
 Setting = tuple[Flag, object]
 """A flag that was given, and its value."""
@@ -68,20 +71,23 @@ class Tree(dict[str, Any]):
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig:
-    """Read the command line (without the program's name) and the environment, over which it wins.
+    """Read the command line (without the program's name), which wins over the environment, and that over files.
 
     Raises UsageError for a wrong flag or value, StartupError for a file that cannot be used, and Show.
     """
-    settings: list[Setting] = []
-    given: list[Setting] = []
     names: dict[Flag, str] = {}
-    for flag, name, text in _read_argv(argv):
-        names[flag] = name
-        given += _setting(flag, name, text)
-    for flag, name, text in _read_environ(environ):
-        if flag not in names:
-            settings += _setting(flag, name, text)
-    config = vertex.as_told(_configure(settings + given), environ)
+    settings: list[Setting] = []
+    notes: list[str] = []
+    for given in (_read_argv(argv), _read_environ(environ), _read_files(environ, notes)):
+        stronger = frozenset(names)
+        read: list[Setting] = []
+        for flag, name, text in given:
+            if flag not in stronger:
+                names[flag] = name
+                read += _setting(flag, name, text)
+        notes += _overruled(read)
+        settings = read + settings
+    config = vertex.as_told(_configure(settings, notes), environ)
     source = config.source
     if source.path is None:
         return config
@@ -197,7 +203,23 @@ def _checked(parse: Callable[[str], T], name: str, value: str) -> T:
         raise StartupError(f"{name}: {error}") from None
 
 
-def _configure(settings: Sequence[Setting]) -> ServerConfig:
+def _read_files(environ: Mapping[str, str], notes: list[str]) -> Iterator[tuple[Flag, str, str]]:
+    """The settings in files; what they say that means nothing here goes to `notes`."""
+    for path in config_file.paths(environ):
+        entries = config_file.entries(path)
+        if entries:
+            notes.append(f"settings are read from {path}")
+        for key, value, place in entries:
+            if key not in _KEYS:
+                notes.append(f"{place}: there is no such setting as {key}")
+                continue
+            flag, name = _KEYS[key], f"{place}: {key}"
+            if _takes(flag) == (0, "") and key in [off.lstrip("-") for off in flag.off]:
+                value = "off" if _checked(boolean, name, value) else "on"
+            yield flag, name, value
+
+
+def _configure(settings: Sequence[Setting], notes: Sequence[str]) -> ServerConfig:
     """Apply settings in order: the last one wins, except that API keys and what `ADDS_UP` names add up."""
     tree = Tree()
     for flag, _ in settings:
@@ -210,8 +232,7 @@ def _configure(settings: Sequence[Setting]) -> ServerConfig:
                 tree.put(flag.target, flag.value)
             case Value() | Switch():
                 tree.put(flag.target, value)
-    notes = [str(note) for flag, note in settings if isinstance(flag, Ignored)]
-    notes += _overruled(settings)
+    notes = [*(str(note) for flag, note in settings if isinstance(flag, Ignored)), *notes]
     config: ServerConfig = tree.applied_to(ServerConfig(notes=tuple(notes)))
     if config.sampling.grammar and config.sampling.json_schema is not None:
         raise UsageError("--grammar and --json-schema: answers can obey one of them")

@@ -30,11 +30,29 @@ FLAGS: list[tuple[str, ...]] = [
 ]
 
 
+def contexts(url: str) -> list[int]:
+    """The context of each slot."""
+    with urllib.request.urlopen(f"{url}/slots", timeout=60) as response:
+        return [slot["n_ctx"] for slot in json.load(response)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[*]\nctx-size = 512 ; a comment\nLLAMA_ARG_N_PARALLEL=2\n",
+        "ctx-size = 512\n[other]\nctx-size = 1024\n",
+        "[default]\nc = 768\n[*]\nctx-size = 512\nparallel = 3\nfor-another-program = 1\n",
+    ],
+)
+def test_files_of_settings(llama_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "llama.cpp").mkdir()
+    (tmp_path / "llama.cpp" / "config.ini").write_text(text)
+    with servers.pair(llama_gguf, tmp_path / "log", (), servers.BARE) as both:
+        assert contexts(both.ours) == contexts(both.reference)
+
+
 @pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
 def test_slots_have_the_same_context(llama_gguf: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
-    def contexts(url: str) -> list[int]:
-        with urllib.request.urlopen(f"{url}/slots", timeout=60) as response:
-            return [slot["n_ctx"] for slot in json.load(response)]
-
     with servers.pair(llama_gguf, tmp_path / "log", flags, servers.BARE) as both:
         assert contexts(both.ours) == contexts(both.reference)
