@@ -79,13 +79,17 @@ async def open_page(browser: Browser, server: str) -> AsyncIterator[Open]:
     contexts: list[BrowserContext] = []
     errors: list[str] = []
 
-    async def open_one(url: str = server, width: int = 1280, height: int = 800, **options: Any) -> Page:
+    async def open_one(
+        url: str = server, width: int = 1280, height: int = 800, is_blocked: bool = False, **options: Any
+    ) -> Page:
+        """`is_blocked`: what its policy blocks is what the test is about."""
         context = await browser.new_context(viewport={"width": width, "height": height}, **options)
         context.set_default_timeout(15_000)
         contexts.append(context)
         page = await context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        if not is_blocked:
+            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         await page.goto(url)
         return page
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { level, perplexity, probability, readLogprobs, show, textBefore, textOf } from "../src/lib/tokens";
+import { level, perplexity, placeOf, probability, readLogprobs, show, textOf } from "../src/lib/tokens";
 
 const token = (text: string, logprob = -1) => ({ text, logprob, top: [] });
 
@@ -46,9 +46,20 @@ test("probabilities have digits that say something", () => {
   ]);
 });
 
-test("the text before a token, when all after the first part have been recorded", () => {
-  const tokens = [token(" two"), token(" three")];
-  expect(textBefore("One two three", tokens, 1)).toBe("One two");
-  expect(textBefore("One two three", tokens, 0)).toBe("One");
-  expect(textBefore("corrected", tokens, 0)).toBeNull();
+const TOKENS = [token(" two"), token(" three")];
+
+test("the text before a token, also when the begin of the answer was not recorded", () => {
+  const place = placeOf("One two three", TOKENS)!;
+  expect([place.start, place.before(0), place.before(1)]).toEqual([0, "One", "One two"]);
+  expect(placeOf(" two three", TOKENS)!.before(0)).toBe("");
+});
+
+test("thoughts are no part of the text", () => {
+  const place = placeOf("Two three", [token("Hm."), token("</think>"), token("\n\nTwo"), token(" three"), token("")])!;
+  expect([place.start, place.before(2), place.before(3)]).toEqual([2, "", "Two"]);
+});
+
+test("a corrected answer has no place among its tokens", () => {
+  expect(placeOf("corrected", TOKENS)).toBeNull();
+  expect(placeOf("One two three four", TOKENS)).toBeNull();
 });

@@ -30,8 +30,11 @@ function isSame(a: Uint8Array, b: readonly number[]): boolean {
 
 /** The text that tokens make together. */
 export function textOf(tokens: readonly LikelyToken[]): string {
-  const bytes = tokens.flatMap((token) => token.bytes ?? [...utf8.encode(token.text)]);
-  return new TextDecoder().decode(Uint8Array.from(bytes));
+  return new TextDecoder().decode(Uint8Array.from(tokens.flatMap(bytesOf)));
+}
+
+function bytesOf({ text, bytes }: LikelyToken): number[] {
+  return bytes ?? [...utf8.encode(text)];
 }
 
 /** A token for readers: bytes that are no text in hexadecimal, white space by signs. */
@@ -62,9 +65,25 @@ export function probability(logprob: number): string {
   return `${percent.toFixed(percent < 1 ? 2 : 1)}%`;
 }
 
-/** What stood before token `index` of the answer `content`; null where the tokens are not the whole of its end. */
-export function textBefore(content: string, tokens: readonly Token[], index: number): string | null {
-  const text = textOf(tokens);
-  if (!content.endsWith(text)) return null;
-  return content.slice(0, content.length - text.length) + textOf(tokens.slice(0, index));
+/** Where the text of an answer stands among its tokens, which begin with the model's thoughts. */
+export interface Place {
+  /** The first token of it. */
+  start: number;
+  /** The text before token `index`, which is `start` or a later one. */
+  before(index: number): string;
+}
+
+/** null where the tokens do not end as `content` does: it has been corrected, or the end was not recorded. */
+export function placeOf(content: string, tokens: readonly Token[]): Place | null {
+  const said = utf8.encode(content);
+  const written = tokens.map(bytesOf);
+  const ends = written.reduce<number[]>((sums, { length }) => [...sums, (sums.at(-1) ?? 0) + length], []);
+  const tail = written.flat().slice(-said.length);
+  if (!isSame(said.subarray(said.length - tail.length), tail)) return null;
+  // tokens   [0 ...... thoughts ...... offset ................ all)
+  // content                           [0 ................. length)      offset < 0: the begin was not recorded
+  const offset = (ends.at(-1) ?? 0) - said.length;
+  const start = ends.findIndex((end) => end > offset);
+  const decode = (n: number) => new TextDecoder().decode(said.subarray(0, Math.max(0, n)));
+  return { start, before: (index) => decode((ends[index - 1] ?? 0) - offset) };
 }

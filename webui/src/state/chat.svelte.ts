@@ -120,9 +120,9 @@ class Chat {
   /** Another version of an answer, which begins with `content`. */
   async fork(message: Message, content: string, recorded: Token[]): Promise<void> {
     if (this.running) return;
-    const { conversationId, parentId, model, format } = message;
-    const begun = { role: "assistant", model, format, content, tokens: recorded, status: "writing" } as const;
-    const fork = newMessage({ conversationId, parentId, ...begun });
+    const { conversationId, parentId, model, format, reasoning, reasoningMs } = message;
+    const begun = { model, format, reasoning, reasoningMs, content, tokens: recorded, status: "writing" } as const;
+    const fork = newMessage({ conversationId, parentId, role: "assistant", ...begun });
     await store.append(fork);
     await this.#useTools(await this.#generate(fork, true));
   }
@@ -235,9 +235,10 @@ class Chat {
     const abort = new AbortController();
     let current: Message = { ...message, status: "writing" };
     for (const [index, call] of message.toolCalls.entries()) {
-      if (call.result || abort.signal.aborted) continue;
+      if (call.result) continue;
       this.writing = { ...this.writing, [message.id]: { message: current, progress: null, attempts: 0, abort } };
       const result = await tools.run(call, abort.signal);
+      if (abort.signal.aborted) break;
       current = { ...current, toolCalls: current.toolCalls.with(index, { ...call, result }) };
     }
     const isStopped = abort.signal.aborted;

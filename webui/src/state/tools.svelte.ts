@@ -28,7 +28,7 @@ class Tools {
   }
 
   add(fields: Partial<Tool>): Tool {
-    const parameters = JSON.stringify({ type: "object", properties: {} }, null, 2);
+    const parameters = JSON.stringify({ type: "object", properties: {}, additionalProperties: false }, null, 2);
     const base = { id: newId(), source: "browser", name: "", description: "", parameters, code: "" } as const;
     const tool: Tool = { ...base, isOn: true, asks: false, ...fields };
     this.#keep([...this.list, tool]);
