@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -94,3 +96,30 @@ def test_another_key_s_streams_are_not_told_other_than_by_llama_server(both: Pai
         ask(url, "POST", "/v1/chat/completions", json=CHAT, headers=KEY | {"X-Conversation-Id": "mine"})
         other = ask(url, "GET", "/v1/stream", params={"conv_id": "mine"}, headers={"X-Api-Key": "k2"})
         assert other.status_code == status
+
+
+MALFORMED: list[tuple[bytes, int]] = [
+    (b"GARBAGE\r\n\r\n", 400),
+    (b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n", 400),
+    (b"GET /health HTTP/1.1\r\nHost x\r\n\r\n", 400),
+    (b"GET /health HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n" % (b"a" * 20_000), 400),
+    (b"POST /tokenize HTTP/1.1\r\nHost: x\r\nX-Api-Key: k1\r\nContent-Length: abc\r\n\r\n", 400),
+    (b"POST /tokenize HTTP/1.1\r\nHost: x\r\nX-Api-Key: k1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+]
+
+
+@pytest.mark.parametrize(("data", "status"), MALFORMED, ids=lambda value: repr(value)[:60])
+def test_what_is_no_http_is_refused(both: Pair, data: bytes, status: int) -> None:
+    """By aiohttp's parser, before there is a request: as text that says what is wrong; llama-server says nothing."""
+    bodies = []
+    for url in (both.ours, both.reference):
+        address = urlsplit(url)
+        with socket.create_connection((address.hostname, address.port), timeout=30) as client:
+            client.sendall(data)
+            answer = b""
+            while piece := client.recv(10_000):
+                answer += piece
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert int(head.split()[1]) == status
+        bodies.append(body)
+    assert bool(bodies[0]) and not bodies[1]
