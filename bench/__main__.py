@@ -30,11 +30,10 @@ from bench.contest import Bout, Player, hold
 from bench.endurance import Leak, Oversubscribed
 from bench.errors import BenchError
 from bench.load import natural, on_terminate, positive
-from bench.meter import say
 from bench.models import WRITERS, NoModelError, n_vocab_of
 from bench.page import page_of
 from bench.peers import FOLDER, contenders
-from bench.progress import Progress
+from bench.progress import Progress, say
 from bench.scale import allow_files
 from bench.scoreboard import json_of, summary, text_of
 from bench.suite import ENTRIES, NAMES, Entry, Kind, smallest

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from bench.exchange import Exchange, MalformedError, Outcome, body_pieces, data_events, outcome, parse_json
 from bench.figures import Figures
-from bench.scenario import Request
+from bench.scenario import Lane, Request
 from bench.server import Server
 
 Flag = tuple[str, ...]
@@ -60,6 +60,10 @@ class Host(Protocol):
 
     @property
     def model(self) -> Path: ...
+
+    def measure(self, server: Server, lanes: list[Lane]) -> tuple[list[Outcome], Figures]:
+        """One round of load on one of its servers. BenchError when it has died."""
+        ...
 
     def keep(self, *flags: Flag) -> Server:
         """A warm server that may have been asked before and will be asked again, with these flags."""

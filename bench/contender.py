@@ -14,8 +14,11 @@ from types import TracebackType
 
 from bench.case import Case, Flag, Take, completion
 from bench.errors import BenchError
+from bench.exchange import Outcome
+from bench.figures import Figures
 from bench.progress import Progress
-from bench.scenario import random_tokens
+from bench.round import play_round
+from bench.scenario import Lane, random_tokens
 from bench.server import Server, split_command, started
 from bench.stage import Stage
 
@@ -106,6 +109,9 @@ class Booth:
 
     def play(self, case: Case, seed: str) -> Take:
         return case.run(self, seed)
+
+    def measure(self, server: Server, lanes: list[Lane]) -> tuple[list[Outcome], Figures]:
+        return play_round(server, lanes, self.timeout_s, [server])
 
     def knows(self, flag: str) -> bool:
         return flag in self.contender.known

@@ -122,12 +122,6 @@ def round_figures(outcomes: list[Outcome], wall_s: float, cpu: CpuUse) -> Figure
     return figures
 
 
-def metrics_for(rounds: list[Figures]) -> list[Metric]:
-    """The rows that belong in the table of these rounds."""
-    kind = "streamed" if any("ttft_p50" in figures for figures in rounds) else "whole"
-    return [metric for metric in METRICS if metric.when in ("always", kind)]
-
-
 def fault_counts(outcomes: list[Outcome]) -> Counter[str]:
     return Counter(outcome.fault for outcome in outcomes if outcome.fault is not None)
 

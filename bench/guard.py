@@ -21,8 +21,8 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.figures import percentile
-from bench.report import table
 from bench.scoreboard import factor
+from bench.table import table
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "out" / "results.json"

@@ -4,8 +4,8 @@
     python bench/load.py --server "llamahttp -np 16 -c 16384" --versus "llama-server -np 16 -c 16384" \
         -m model.gguf --streams 1,4,16
 
-With two servers the rounds alternate (A B A B), only one has load at a time, and ratios are taken round by
-round. `--help` says what each figure means. Needs nothing but the standard library.
+With two servers the rounds alternate (A B B A), only one has load at a time, and gains are taken round by round.
+`--help` says what each figure means. Needs nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import json
 import signal
 import sys
 import tempfile
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,12 +29,17 @@ if __package__ in (
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.address import Address
+from bench.case import Case, Flag, Take, label_of
+from bench.contest import Bout, hold
 from bench.errors import BenchError
-from bench.figures import METRICS
-from bench.meter import Meter, say
-from bench.report import json_of, memory_line, server_line, text_of
-from bench.scenario import Scenario, Streams
+from bench.exchange import Outcome
+from bench.figures import METRICS, Figures
+from bench.progress import Progress, say
+from bench.round import play_round
+from bench.scenario import Lane, Streams
+from bench.scoreboard import json_of, text_of
 from bench.server import Server, started
+from bench.throughput import Throughput
 
 ONE_TOKEN_REQUESTS = 32  # a round of one-token answers would else be over in milliseconds
 
@@ -51,6 +57,7 @@ class Options:
     api_key: str | None
     n_vocab: int | None
     json_path: Path | None
+    seed: int
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_server_arguments(parser)
     add_scenario_arguments(parser)
     run = parser.add_argument_group("run")
-    run.add_argument("--rounds", type=positive, default=5, help="counted rounds a server, after one of warm-up (5)")
+    run.add_argument("--rounds", type=positive, default=5, help="rounds a server (5)")
     run.add_argument("--timeout", type=float, default=120.0, metavar="S", help="for each request (120)")
     run.add_argument("--json", type=Path, metavar="FILE", help="write every raw figure there")
     return parser
@@ -126,22 +133,19 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def scenarios_of(args: argparse.Namespace) -> list[Scenario]:
-    return [
-        Streams(
-            n_streams=n_streams,
-            n_predict=1 if args.one_token else args.n_predict,
-            n_prompt=args.n_prompt,
-            n_shared=args.shared_prefix,
-            n_requests=args.requests or (ONE_TOKEN_REQUESTS if args.one_token else 1),
-            dialect="chat" if args.chat else "native",
-            stream=not (args.no_stream or args.one_token),
-            sampling=args.sampling,
-            seed=args.seed,
-            extra=args.body,
-        )
-        for n_streams in args.streams
-    ]
+def cases_of(args: argparse.Namespace) -> list[Throughput]:
+    streams = Streams(
+        n_streams=1,
+        n_predict=1 if args.one_token else args.n_predict,
+        n_prompt=args.n_prompt,
+        n_shared=args.shared_prefix,
+        n_requests=args.requests or (ONE_TOKEN_REQUESTS if args.one_token else 1),
+        dialect="chat" if args.chat else "native",
+        stream=not (args.no_stream or args.one_token),
+        sampling=args.sampling,
+        extra=args.body,
+    )
+    return [Throughput("load", replace(streams, n_streams=n), variant=str(n)) for n in args.streams]
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -155,6 +159,7 @@ def options_of(args: argparse.Namespace) -> Options:
         api_key=args.api_key,
         n_vocab=args.n_vocab,
         json_path=args.json,
+        seed=args.seed,
     )
 
 
@@ -175,31 +180,94 @@ def open_servers(options: Options, stack: ExitStack) -> list[Server]:
     return servers
 
 
-def warn_of_slots(servers: list[Server], scenarios: list[Scenario]) -> None:
+@dataclass(slots=True)
+class Open:
+    """A server that is up: plays cases (`bench.contest.Player`), which all run on it, whatever they ask for."""
+
+    server: Server
+    servers: list[Server]
+    options: Options
+    n_vocab: int
+    progress: Progress
+    heading: str = ""
+
+    @property
+    def timeout_s(self) -> float:
+        return self.options.timeout_s
+
+    @property
+    def model(self) -> Path:
+        return Path(self.options.model or "")
+
+    def begin(self, heading: str) -> None:
+        self.heading = f"{heading} · {self.server.name}"
+        self.progress.begin(self.heading)
+
+    def tell(self, text: str) -> None:
+        self.progress.show(f"{self.heading} · {text}")
+
+    def play(self, case: Case, seed: str) -> Take:
+        return case.run(self, seed)
+
+    def knows(self, flag: str) -> bool:
+        return False
+
+    def keep(self, *flags: Flag) -> Server:
+        return self.server
+
+    def open(self, *flags: Flag, environment: Mapping[str, str] | None = None) -> AbstractContextManager[Server]:
+        return nullcontext(self.server)
+
+    def measure(self, server: Server, lanes: list[Lane]) -> tuple[list[Outcome], Figures]:
+        return play_round(server, lanes, self.timeout_s, self.servers, self.options.api_key)
+
+
+def warn_of_slots(servers: list[Server], cases: list[Throughput]) -> None:
     """More streams than slots measures the queue as well: allowed, but said."""
-    most = max(len(scenario.lanes(0, 1000)) for scenario in scenarios)
+    most = max(case.streams.n_streams for case in cases)
     for server in servers:
         if server.n_slots is not None and server.n_slots < most:
             say(f"! {server.name} has {server.n_slots} slots for {most} streams: the others wait (-np {most})")
 
 
-def run(scenarios: list[Scenario], options: Options) -> int:
-    """Measure all scenarios and print the report. Returns 1 when any request had a fault."""
-    with ExitStack() as stack:
+def server_line(server: Server) -> str:
+    parts = [f"{server.name}  {server.label}  at {server.address}"]
+    if server.n_slots is not None:
+        parts.append(f"{server.n_slots} slots")
+    if server.start_s is not None:
+        parts.append(f"healthy after {server.start_s:.2f} s")
+    return " · ".join(parts)
+
+
+def memory_line(servers: list[Server]) -> str:
+    """Resident memory after all rounds, where it is known; empty when it is for no server."""
+    known = [f"{server.name} {rss / 2**20:.0f} MiB" for server in servers if (rss := server.rss_bytes()) is not None]
+    return f"memory after the run: {', '.join(known)}" if known else ""
+
+
+def run(cases: list[Throughput], options: Options) -> int:
+    """Measure all cases and print the tables. Returns 1 when any request had a fault."""
+    bouts: list[Bout] = []
+    with ExitStack() as stack, Progress(sys.stderr) as progress:
         servers = open_servers(options, stack)
-        warn_of_slots(servers, scenarios)
-        meter = Meter(servers, options.n_rounds, options.timeout_s, options.api_key)
-        results = []
+        warn_of_slots(servers, cases)
         print("\n".join(server_line(server) for server in servers))
-        for scenario in scenarios:
-            results.append(meter.measure(scenario))
-            print(f"\n{text_of(results[-1])}", flush=True)
-        rss = {server.name: n_bytes for server in servers if (n_bytes := server.rss_bytes()) is not None}
-        if line := memory_line(servers, rss):
+        # All get the same token ids, so the smallest vocabulary decides.
+        n_vocab = min(server.n_vocab for server in servers)
+        players = {server.name: Open(server, servers, options, n_vocab, progress) for server in servers}
+        for case in cases:
+            progress.head = label_of(case)
+            bouts.append(Bout.of(case, list(players)))
+            hold(bouts[-1], players, options.n_rounds, options.seed)
+            progress.clear()
+            print(f"\n{text_of(bouts[-1])}", flush=True)
+        if line := memory_line(servers):
             print(f"\n{line}")
         if options.json_path is not None:
-            options.json_path.write_text(json_of(results, servers, rss))
-    return 1 if any(result.n_faults for result in results) else 0
+            options.json_path.write_text(
+                json_of(bouts, {server.name: server.label for server in servers}, options.seed)
+            )
+    return 1 if any(series.faults for bout in bouts for series in bout.series) else 0
 
 
 def on_terminate(number: int, frame: FrameType | None) -> None:
@@ -210,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, on_terminate)
     try:
-        return run(scenarios_of(args), options_of(args))
+        return run(cases_of(args), options_of(args))
     except BenchError as error:
         say(f"error: {error}")
         return 2

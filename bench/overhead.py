@@ -10,7 +10,6 @@ from typing import ClassVar
 from bench.case import Host, Measure, Take
 from bench.errors import BenchError
 from bench.figures import fault_counts
-from bench.meter import play_round
 from bench.scenario import Sampling, Streams
 from bench.steps import BEATS, Step, figures_of, read
 
@@ -50,7 +49,7 @@ class Overhead:
             path = Path(folder) / "steps.csv"
             flags = (("-np", str(self.n_streams)), ("-c", str(1_024 * self.n_streams)))
             with host.open(*flags, environment={VARIABLE: str(path)}) as server:
-                outcomes, _ = play_round(server, streams.lanes(0, host.n_vocab), host.timeout_s, [server])
+                outcomes, _ = host.measure(server, streams.lanes(0, host.n_vocab))
             steps = [step for step in read_trace(path) if step.n_generating == self.n_streams and not step.n_prompt]
         if not steps:
             raise BenchError("there was no step in which all streams generated")

@@ -11,9 +11,9 @@ from bench.case import Measure, label_of
 from bench.ceiling import NAME as LIBLLAMA
 from bench.contest import Bout
 from bench.figures import Spread, across_rounds
-from bench.report import BUSY_OTHERS, number
 from bench.scale import Sweep, key_of
-from bench.scoreboard import factor, fault_lines, quantity, times
+from bench.scoreboard import BUSY_OTHERS, factor, fault_lines, quantity, times
+from bench.table import number
 
 PERCENTILES = ("ttft_p50", "ttft_p95", "ttft_p99", "gap_p50", "gap_p95", "gap_p99")
 Rows = list[list[str]]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.contender import Contender
 from bench.errors import BenchError
-from bench.meter import say
+from bench.progress import say
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv-bench-peers"

@@ -17,9 +17,9 @@ from bench.ceiling import NAME as LIBLLAMA
 from bench.contest import Bout
 from bench.figures import Spread, across_rounds
 from bench.page import gain_over, is_sweep
-from bench.report import number
 from bench.scale import key_of
 from bench.scoreboard import factor
+from bench.table import number
 
 COLORS = {"llamahttp": "#c2410c", "llama-server": "#1d4ed8", LIBLLAMA: "#6b7280"}
 OTHERS = ("#059669", "#a21caf", "#ca8a04")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from types import TracebackType
 from typing import TextIO
 
 CLEAR = "\r\x1b[K"
+
+
+def say(text: str) -> None:
+    """What is not a result goes to stderr, the results to stdout."""
+    print(text, file=sys.stderr, flush=True)
 
 
 class Progress:

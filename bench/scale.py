@@ -14,7 +14,6 @@ from bench.client import Client, run_round
 from bench.errors import BenchError
 from bench.exchange import Outcome
 from bench.figures import fault_counts
-from bench.meter import play_round
 from bench.scenario import Lane, Request, Streams, random_tokens
 from bench.server import Server
 
@@ -78,7 +77,7 @@ class Slots:
         take = Take()
         for n in self.points:
             lanes = Streams(n, self.n_predict, n_prompt=8, seed=f"{seed}/{n}").lanes(0, host.n_vocab)
-            outcomes, _ = play_round(server, lanes, host.timeout_s, [server])
+            outcomes, _ = host.measure(server, lanes)
             take.faults += fault_counts(outcomes)
             take.figures[key_of(n)] = step_us(outcomes)
             host.tell(f"{n} slots")
@@ -107,7 +106,7 @@ class Context:
         tokens = random_tokens(seed, max(self.points), host.n_vocab)
         take = Take()
         for n in self.points:
-            outcomes, _ = play_round(server, [[completion(tokens[:n], self.n_predict)]], host.timeout_s, [server])
+            outcomes, _ = host.measure(server, [[completion(tokens[:n], self.n_predict)]])
             take.faults += fault_counts(outcomes)
             take.figures[key_of(n)] = step_us(outcomes)
             host.tell(f"{n} tokens")
@@ -157,7 +156,7 @@ class Entries:
 
     def _ask(self, host: Host, server: Server, lanes: list[Lane], take: Take) -> float:
         """Microseconds for each request."""
-        outcomes, figures = play_round(server, lanes, host.timeout_s, [server])
+        outcomes, figures = host.measure(server, lanes)
         take.faults += fault_counts(outcomes)
         return 1e6 / figures["requests_per_s"] if figures["requests_per_s"] else float("nan")
 
@@ -199,7 +198,7 @@ class Connections:
         with idle(server, self.n_idle):
             for n in self.points:
                 streams = Streams(n, 1, 16, n_requests=self.n_requests, stream=False, seed=f"{seed}/{n}")
-                outcomes, figures = play_round(server, streams.lanes(0, host.n_vocab), host.timeout_s, [server])
+                outcomes, figures = host.measure(server, streams.lanes(0, host.n_vocab))
                 take.faults += fault_counts(outcomes)
                 take.figures[key_of(n)] = 1e6 / figures["requests_per_s"]
                 host.tell(f"{n} clients")

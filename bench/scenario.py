@@ -1,7 +1,7 @@
 """Scenarios: what the clients of one round ask for. Pure: seeds and sizes in, request bytes out.
 
 A round is a list of lanes. A lane is one client: it sends its requests one after another, each as soon as the
-last one is answered. Another scenario is another class with `title` and `lanes`; nothing else needs to know.
+last one is answered.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 Dialect = Literal["native", "chat", "embedding"]
 Sampling = Literal["greedy", "default"]
@@ -48,15 +48,6 @@ def random_words(seed: str, n: int) -> list[str]:
     """`n` words of three letters, drawn from `seed` alone."""
     draw = random.Random(seed)
     return ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=3)) for _ in range(n)]
-
-
-class Scenario(Protocol):
-    """What a round needs. Both servers get the same lanes for the same `id_round`."""
-
-    @property
-    def title(self) -> str: ...
-
-    def lanes(self, id_round: int, n_vocab: int) -> list[Lane]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,12 @@ from typing import Any
 
 from bench.case import Measure, label_of
 from bench.contest import Bout, Series
-from bench.figures import Spread
-from bench.report import interval, number, table
+from bench.figures import Spread, across_rounds
+from bench.table import interval, number, table
 
+BUSY_CLIENT = 50.0  # percent of a core from which the client may be the limit
+BUSY_IDLER = 2.0  # percent of a core from which an idle server disturbs the other
+BUSY_OTHERS = 10.0  # percent of a core from which other programs disturb both
 N_FAULTS = 5  # kinds of faults that are shown of one contender
 FAULT_WIDTH = 400  # of a server that died, the end of its log stands in the JSON
 
@@ -107,13 +110,26 @@ def fault_lines(series: Series) -> list[str]:
     return shown + ([f"! {series.name}: {n_hidden} more kinds of faults"] if n_hidden else [])
 
 
+def busy_lines(series: Series) -> list[str]:
+    """What a reader must know before believing the figures."""
+    client, idle, others = (across_rounds(series.figures, f"{who}_cpu") for who in ("client", "idle", "others"))
+    lines = []
+    if client and client.median > BUSY_CLIENT:
+        lines.append(f"! {series.name}: the client used {client.median:.0f} % of a core and may be the limit")
+    if idle and idle.median > BUSY_IDLER:
+        lines.append(f"! {series.name}: the idle server took {idle.median:.1f} % of a core meanwhile")
+    if others and others.high > BUSY_OTHERS:
+        lines.append(f"! {series.name}: other programs took up to {others.high:.0f} % of a core meanwhile")
+    return lines
+
+
 def text_of(bout: Bout) -> str:
     parts = [f"{label_of(bout.case)}: {bout.case.title}", table(rows_of(bout))]
     if rows := turn_rows(bout):
         names = ", ".join(f"{letter} {series.name}" for letter, series in zip("AB", bout.series, strict=False))
         parts.append(f"{table(rows)}\n{names}; restarted: the same turn again after a restart")
-    if faults := [line for series in bout.series for line in fault_lines(series)]:
-        parts.append("\n".join(faults))
+    if notes := [line for series in bout.series for line in fault_lines(series) + busy_lines(series)]:
+        parts.append("\n".join(notes))
     return "\n\n".join(parts)
 
 

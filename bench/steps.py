@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from bench.figures import Figures, percentile
-from bench.report import number, table
+from bench.table import number, table
 
 BEATS = ("plan", "decode", "sample", "apply", "deliver", "rest")
 """Columns of the trace, without the waiting for something to do."""

@@ -125,6 +125,10 @@ ENTRIES: tuple[Entry, ...] = (
     entry(large(1, 128, 2), 2.0, "full"),
     entry(large(16, 64), 3.0, "full", "quick"),
     entry(held("128k", "128k"), 4.0, "full"),
+    *(
+        entry(eight_billion(n, n_requests), 6.0, "gpu")
+        for n, n_requests in ((1, 2), (4, 2), (16, 1), (32, 1), (128, 1))
+    ),
     entry(SharedPrefix(), 5.0, "full", "quick", most_rounds=4),
     entry(SharedPrefix(unified=True), 6.0, "full", most_rounds=4),
     entry(LongAmongStreams(), 6.0, "full", "quick", most_rounds=4),
@@ -142,7 +146,6 @@ ENTRIES: tuple[Entry, ...] = (
     entry(Entries(), 25.0, "full", alone=True, most_rounds=2),
     entry(Connections(0), 3.0, "full", alone=True, most_rounds=3),
     entry(Connections(), 3.0, "full", alone=True, most_rounds=3),
-    *(entry(eight_billion(n, n_requests), 6.0, "gpu") for n, n_requests in ((1, 2), (32, 1), (128, 1))),
     entry(Oversubscribed(), 310.0, "long", most_rounds=1),
     *(entry(MultiTurn(each), 15.0, "long", most_rounds=4) for each in ARCHITECTURES),
     *(entry(MultiTurn(each, "completion"), 15.0, "long", most_rounds=4) for each in ARCHITECTURES),

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.meter import say
 from bench.models import DENSE
+from bench.progress import say
 from bench.server import Server, started
 from bench.tiny_model import write_model
 

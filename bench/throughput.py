@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from bench.case import Flag, Host, Measure, Take
-from bench.client import run_round
 from bench.figures import METRICS, Metric, fault_counts
-from bench.meter import play_round
 from bench.scenario import Streams
 
 SERVER: tuple[Flag, ...] = (("-np", "32"), ("-c", "32768"))
@@ -46,11 +44,12 @@ class Throughput:
         server = host.keep(*self.flags)
         # The first request of each client pays for what is done once, which is not what is asked here.
         short = replace(self.streams, n_predict=2, n_requests=1, seed=f"{seed}/warm-up")
-        run_round(server.address, short.lanes(0, host.n_vocab), host.timeout_s)
+        warm, _ = host.measure(server, short.lanes(0, host.n_vocab))
         lanes = replace(self.streams, seed=seed).lanes(0, host.n_vocab)
-        outcomes, figures = play_round(server, lanes, host.timeout_s, [server])
+        outcomes, figures = host.measure(server, lanes)
         known = {measure.key for measure in self.measures}
-        return Take({key: value for key, value in figures.items() if key in known}, fault_counts(outcomes))
+        faults = fault_counts(warm + outcomes)
+        return Take({key: value for key, value in figures.items() if key in known}, faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ class Memory:
         streams = Streams(self.n_streams, n_prompt=512, seed=seed)
         with host.open(("-np", str(self.n_streams)), ("-c", str(self.n_streams * 1024))) as server:
             before = server.rss_bytes()
-            outcomes, _ = play_round(server, streams.lanes(0, host.n_vocab), host.timeout_s, [server])
+            outcomes, _ = host.measure(server, streams.lanes(0, host.n_vocab))
             after = server.rss_bytes()
         figures = {"rss_start": before, "rss_load": after}
         known = {key: n_bytes / 2**20 for key, n_bytes in figures.items() if n_bytes is not None}

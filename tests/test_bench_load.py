@@ -16,13 +16,15 @@ import pytest
 
 from bench.address import Address
 from bench.client import run_round
+from bench.contest import Bout
 from bench.errors import BenchError
 from bench.exchange import Exchange, Head, Outcome, outcome
-from bench.figures import CpuUse, metrics_for, percentile, ratios, round_figures
+from bench.figures import CpuUse, percentile, ratios, round_figures
 from bench.load import main
-from bench.report import Result, Series, text_of
 from bench.scenario import Request, Streams
+from bench.scoreboard import text_of
 from bench.server import end, started
+from bench.throughput import Throughput
 
 Step = float | bytes  # wait that long (seconds), or send that
 CLOSE = b"\0close"
@@ -203,23 +205,26 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 
 def test_the_table_has_latency_for_whole_answers_and_ttft_for_streams() -> None:
-    streamed = round_figures([outcome_of([0.1, 0.2], 0.3)], 1.0, CpuUse(0.0))
-    whole = round_figures([outcome_of([], 0.3)], 1.0, CpuUse(0.0))
-    assert {"ttft_p50", "gap_p99"} <= {metric.key for metric in metrics_for([streamed])}
-    assert {"latency_p50", "requests_per_s"} <= {metric.key for metric in metrics_for([whole])}
-    assert "latency_p50" not in {metric.key for metric in metrics_for([streamed])}
+    streamed = {measure.key for measure in Throughput("load", Streams(1)).measures}
+    whole = {measure.key for measure in Throughput("load", Streams(1, stream=False)).measures}
+    assert {"ttft_p50", "ttft_p99", "gap_p95", "gap_p99"} <= streamed
+    assert {"latency_p50", "requests_per_s"} <= whole
+    assert "latency_p50" not in streamed and "ttft_p50" not in whole
+    assert set(round_figures([outcome_of([0.1, 0.2], 0.3)], 1.0, CpuUse(0.0))) - {"requests_per_s"} <= streamed | whole
 
 
-def test_the_table_shows_medians_ratio_and_faults() -> None:
-    ours, theirs = Series("A"), Series("B")
+def test_the_table_shows_medians_gains_and_faults() -> None:
+    bout = Bout.of(Throughput("load", Streams(16), variant="16"), ["A", "B"])
+    ours, theirs = bout.series
     ours.figures = [{"tokens_per_s": 1500.0}, {"tokens_per_s": 3000.0}, {"tokens_per_s": 1200.0}]
-    theirs.figures = [{"tokens_per_s": 1000.0}] * 3
+    theirs.figures = [{"tokens_per_s": 1000.0, "others_cpu": 60.0}] * 3
     theirs.faults["HTTP 503: busy"] = 2
-    lines = text_of(Result("a title", [ours, theirs])).splitlines()
+    lines = text_of(bout).splitlines()
     row = next(line for line in lines if line.startswith("tokens/s"))
-    cells = ["tokens/s ↑", "1 500.0", "1 000.0", "1.50", "1.20 .. 3.00", "1 200.0 .. 3 000.0"]
-    assert [cell.strip() for cell in row.split("  ") if cell.strip()][:6] == cells
+    cells = ["tokens/s ↑", "1 000.0", "1 500.0", "1.50x", "1.20 .. 3.00", "1 000.0 .. 1 000.0", "1 200.0 .. 3 000.0"]
+    assert [cell.strip() for cell in row.split("  ") if cell.strip()] == cells
     assert "! B: 2 x HTTP 503: busy" in lines
+    assert "! B: other programs took up to 60 % of a core meanwhile" in lines
 
 
 # one answer, with the clock in the test's hand
@@ -516,26 +521,23 @@ def test_two_servers_take_turns_with_the_same_prompts(tmp_path: Path, capsys: py
     with serving(script, info=info) as a, serving(script, info=info) as b:
         code = run_main("--url", f"http://{a.address}", "--versus", f"http://{b.address}", "--json", str(out))
     assert code == 0
-    # two streams in a warm-up and two rounds
+    # two streams in two rounds, and a short request of each before
     asked = [body["prompt"] for body in a.bodies]
-    assert len(asked) == 6
+    assert len(asked) == 8
     assert sorted(asked) == sorted(body["prompt"] for body in b.bodies)
     assert max(max(prompt) for prompt in asked) < 500
-    stages = [line.split()[:3] for line in capsys.readouterr().err.splitlines() if " tokens/s" in line]
-    assert [stage[-1] if stage[0] == "round" else stage[1] for stage in stages] == list("ABABAB")
-    document = json.loads(out.read_text())
-    (result,) = document["results"]
-    assert result["ratios"].keys() >= {"tokens_per_s", "ttft_p95", "gap_p99"}
-    assert [len(series["rounds"]) for series in result["series"]] == [2, 2]
-    assert [[len(round_) for round_ in series["exchanges"]] for series in result["series"]] == [[2, 2]] * 2
-    assert document["servers"][0]["n_slots"] == 2
+    stages = [line.split()[-1] for line in capsys.readouterr().err.splitlines() if "round" in line]
+    assert stages == list("ABBA")
+    (case,) = json.loads(out.read_text())["cases"]
+    assert case["gains"]["B"].keys() >= {"tokens_per_s", "ttft_p95", "gap_p99"}
+    assert [len(series["rounds"]) for series in case["series"]] == [2, 2]
 
 
 def test_faults_are_reported_and_make_the_run_fail(capsys: pytest.CaptureFixture[str]) -> None:
     with serving([json_response({"error": {"message": "full"}}, "503 X")], info={"total_slots": 1}) as fake:
         assert run_main("--url", f"http://{fake.address}") == 1
     captured = capsys.readouterr()
-    assert "! A: 6 x HTTP 503: full" in captured.out
+    assert "! A: 8 x HTTP 503: full" in captured.out
     assert "A has 1 slots for 2 streams" in captured.err
 
 

@@ -19,7 +19,11 @@ from bench.contest import Bout, Series, hold, order
 from bench.endurance import Leak, Oversubscribed, slope
 from bench.equality import Answer, Equality, compare
 from bench.errors import BenchError
+from bench.exchange import Outcome
+from bench.figures import Figures
 from bench.prefill import ShortBehindLong
+from bench.round import play_round
+from bench.scenario import Lane
 from bench.scoreboard import summary, text_of
 from bench.server import Server
 from bench.slots import SlotWatch, n_busy
@@ -42,6 +46,9 @@ class FakeHost:
 
     def play(self, case: Case, seed: str) -> Take:
         return case.run(self, seed)
+
+    def measure(self, server: Server, lanes: list[Lane]) -> tuple[list[Outcome], Figures]:
+        return play_round(server, lanes, self.timeout_s, [server])
 
     def keep(self, *flags: Flag) -> Server:
         return Server("A", "fake", self.fake.address)

@@ -1,25 +1,18 @@
-"""Meter: drives rounds of a scenario, one server after the other, and collects what came of them."""
+"""One round of load on one server, with what it took of the processors."""
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 
 from bench.client import Round, run_round
 from bench.exchange import Outcome, outcome
-from bench.figures import CpuUse, Figures, fault_counts, round_figures
+from bench.figures import CpuUse, Figures, round_figures
 from bench.machine import busy_cpu_s
-from bench.report import Result, Series
-from bench.scenario import Lane, Scenario
+from bench.scenario import Lane
 from bench.server import Server
 
 MIN_WINDOW_S = 0.2  # the system counts in ticks of 10 ms: in a shorter round they say nothing
-
-
-def say(text: str) -> None:
-    """Progress goes to stderr, the report to stdout."""
-    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +62,3 @@ def cpu_use(server: Server, servers: list[Server], raw: Round, before: CpuReadin
         idle_share=next((seconds / window_s for name, seconds in spent.items() if name != server.name), None),
         others_share=None if others_s is None else max(0.0, others_s / window_s),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """Measures `n_rounds` rounds a server after one of warm-up; `timeout_s` bounds each request."""
-
-    servers: list[Server]
-    n_rounds: int
-    timeout_s: float
-    api_key: str | None = None
-
-    def measure(self, scenario: Scenario) -> Result:
-        """Rounds in turn, A B A B. Faults of the warm-up count, its figures do not.
-
-        BenchError when a server has died.
-        """
-        say(f"\n{scenario.title}")
-        result = Result(scenario.title, [Series(server.name) for server in self.servers])
-        # Both get the same token ids, so the smaller vocabulary decides.
-        n_vocab = min(server.n_vocab for server in self.servers)
-        for id_round in range(self.n_rounds + 1):
-            for server, series in zip(self.servers, result.series, strict=True):
-                lanes = scenario.lanes(id_round, n_vocab)
-                outcomes, figures = play_round(server, lanes, self.timeout_s, self.servers, self.api_key)
-                series.faults += fault_counts(outcomes)
-                if id_round:
-                    series.figures.append(figures)
-                    series.outcomes.append(outcomes)
-                self._tell(id_round, server, figures)
-        return result
-
-    def _tell(self, id_round: int, server: Server, figures: Figures) -> None:
-        stage = f"round {id_round}/{self.n_rounds}" if id_round else "warm-up"
-        tokens, requests = figures["tokens_per_s"], figures["requests_per_s"]
-        say(f"{stage:<10} {server.name} {tokens:10.1f} tokens/s {requests:9.1f} requests/s")
