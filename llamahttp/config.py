@@ -357,6 +357,8 @@ class ServerConfig:
     """Only requests with the same API key share a cache."""
     slot_save_path: Path | None = None
     """Directory of slot files; None switches saving and restoring off."""
+    log_prompts_dir: Path | None = None
+    """Directory that every prompt is written to; None writes none."""
     metrics: bool = False
     """Serve `/metrics`."""
     slots: bool = True

@@ -192,6 +192,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.chat", ""),
     ("api.calls", ""),
     ("api.constraints", "to_thread"),  # reading schemas
+    ("api.prompt_log", ""),
     ("api.completion", "aiohttp"),
     ("api.chat_request", ""),
     ("api.logprobs", ""),

@@ -26,6 +26,7 @@ from .constraints import ChatRules, read_rules
 from .field import Bias
 from .keys import given_key
 from .lora import active, read_scales
+from .prompt_log import write_prompts
 from .resume import send_stream
 from .schema import CompletionRequest
 from .sse import Sink
@@ -123,6 +124,8 @@ async def run(
 ) -> AsyncIterator[list[Answer]]:
     """The answers, whose tasks run within the block. Raises what `Engine.submit` does."""
     engine = state.require_engine()
+    if state.config.log_prompts_dir is not None:
+        write_prompts(state.config.log_prompts_dir, (engine.detokenize(prompt.tokens) for prompt in prompts))
     async with AsyncExitStack() as stack:
         answers: list[Answer] = []
         for id_prompt, prompt in enumerate(prompts):

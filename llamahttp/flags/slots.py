@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .row import Constant, Flag, Switch, Value, ignored, refused
+from .row import Constant, Flag, Switch, Value, ignored
 from .values import cache_ram, directory, integer, n_slots, number
 
 
@@ -187,5 +187,11 @@ SLOTS: tuple[Flag, ...] = (
         value=True,
         help="put the suffix first in the prompts of /infill, as some models want it",
     ),
-    refused("--log-prompts-dir", "prompts are not written to files", "PATH"),
+    Value(
+        names=("--log-prompts-dir",),
+        target="log_prompts_dir",
+        metavar="PATH",
+        parse=directory,
+        help="directory for a file with each prompt as the model reads it; made if it is not there (default: none)",
+    ),
 )
