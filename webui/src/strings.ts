@@ -172,7 +172,7 @@ export const strings = {
   pasteLength: "Characters from which pasted text becomes an attachment",
   pasteLengthHint: "0 is never.",
   resetSettings: "Reset all settings",
-  resetSettingsQuestion: "Reset all settings to the defaults? The API key and conversations stay.",
+  resetSettingsQuestion: "Reset all settings to the defaults? The API key, presets and conversations stay.",
   defaultSystem: "System prompt of new conversations",
   serverDefault: (value: string) => `Server: ${value}`,
   random: "random",

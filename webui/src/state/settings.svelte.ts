@@ -100,9 +100,9 @@ class Settings {
     this.#given = readGiven(given);
   }
 
-  /** Forget what was chosen in this browser, but the key. */
+  /** Forget what was chosen in this browser, but the key and the presets. */
   reset(): void {
-    for (const name of NAMES) if (name !== "apiKey") localStorage.removeItem(PREFIX + name);
+    for (const name of NAMES) if (name !== "apiKey" && name !== "presets") localStorage.removeItem(PREFIX + name);
     this.#own = load();
   }
 
