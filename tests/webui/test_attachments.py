@@ -46,6 +46,30 @@ def sound() -> bytes:
     return file.getvalue()
 
 
+def japanese_pdf(text: str) -> bytes:
+    """A PDF whose text is in Shift JIS, in a font that it does not hold: to be read with a table of that encoding."""
+    content = f"BT /F1 24 Tf 50 700 Td <{text.encode('shift_jis').hex()}> Tj ET"
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R "
+        "/Resources << /Font << /F1 5 0 R >> >> >>",
+        f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
+        "<< /Type /Font /Subtype /Type0 /BaseFont /Ryumin-Light /Encoding /90ms-RKSJ-H /DescendantFonts [6 0 R] >>",
+        "<< /Type /Font /Subtype /CIDFontType0 /BaseFont /Ryumin-Light /FontDescriptor 7 0 R "
+        "/CIDSystemInfo << /Registry (Adobe) /Ordering (Japan1) /Supplement 2 >> >>",
+        "<< /Type /FontDescriptor /FontName /Ryumin-Light /Flags 4 /FontBBox [0 0 1000 1000] /ItalicAngle 0 "
+        "/Ascent 800 /Descent -200 /CapHeight 700 /StemV 80 >>",
+    ]
+    file, places = "%PDF-1.4\n", []
+    for number, text in enumerate(objects, 1):
+        places.append(len(file))
+        file += f"{number} 0 obj\n{text}\nendobj\n"
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    end = f"trailer << /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{len(file)}\n%%EOF"
+    return f"{file}xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}{end}".encode()
+
+
 async def print_pdf(browser: Browser, html: str) -> bytes:
     """A PDF as a browser prints it."""
     page = await browser.new_page()
@@ -131,6 +155,16 @@ async def test_the_text_of_a_pdf_is_sent(open_page: Open, browser: Browser, tmp_
         "",
         "",
     ]
+
+
+async def test_a_pdf_in_an_east_asian_encoding_is_read(open_page: Open, tmp_path: Path) -> None:
+    page = await open_page()
+    await ready(page)
+    path = tmp_path / "wool.pdf"
+    path.write_bytes(japanese_pdf("羊毛は温かい。"))
+    await attach(page, path)
+    await page.get_by_role("button", name="Show wool.pdf").click()
+    assert await page.locator("pre.preview").inner_text() == "羊毛は温かい。"
 
 
 async def test_files_that_cannot_be_read_are_refused_with_the_reason(
