@@ -8,7 +8,7 @@ import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
 const SERVER = process.env.LLAMAHTTP_URL ?? "http://127.0.0.1:8080";
-const ROUTES = ["v1", "health", "props", "slots", "metrics", "tokenize", "detokenize", "apply-template", "completion"];
+const ROUTES = ["v1", "health", "props", "slots", "metrics", "tokenize", "detokenize", "apply-template", "tools", "openapi.json"];
 const OUT = process.env.LLAMAHTTP_WEBUI_OUT ?? "../llamahttp/assets/webui";
 
 /** Of KaTeX's fonts every browser that runs this page takes WOFF2. */

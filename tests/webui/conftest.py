@@ -80,15 +80,15 @@ async def open_page(browser: Browser, server: str) -> AsyncIterator[Open]:
     errors: list[str] = []
 
     async def open_one(
-        url: str = server, width: int = 1280, height: int = 800, is_blocked: bool = False, **options: Any
+        url: str = server, width: int = 1280, height: int = 800, may_fail: bool = False, **options: Any
     ) -> Page:
-        """`is_blocked`: what its policy blocks is what the test is about."""
+        """`may_fail`: errors of the page are what the test is about."""
         context = await browser.new_context(viewport={"width": width, "height": height}, **options)
         context.set_default_timeout(15_000)
         contexts.append(context)
         page = await context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        if not is_blocked:
+        if not may_fail:
+            page.on("pageerror", lambda error: errors.append(str(error)))
             page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         await page.goto(url)
         return page

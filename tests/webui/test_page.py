@@ -10,7 +10,7 @@ from .conftest import KEY, Open
 from .steps import act, answers, ask, faults, ready, whole, write_answer
 
 if TYPE_CHECKING:
-    pass
+    from playwright.async_api import Route
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -127,7 +127,7 @@ async def test_axe_finds_no_serious_fault(open_page: Open, scheme: str) -> None:
     await page.get_by_role("button", name="Add calculate").click()
     assert await faults(page) == []
     await page.get_by_role("link", name="Back to chat").click()
-    await page.get_by_role("button", name="Probabilities").click()
+    await page.get_by_role("button", name="Probabilities", exact=True).click()
     await act(answers(page).last, "Regenerate")
     await page.get_by_role("img", name="Version 2 of 2").wait_for()
     await whole(answers(page).last)
@@ -161,3 +161,18 @@ async def test_the_first_paint_comes_soon_and_takes_little(open_page: Open) -> N
     print(f"first paint after {paint:.0f} ms, {sum(sizes) / 1000:.0f} kB in {len(sizes)} files")
     assert paint < MAX_PAINT_MS
     assert sum(sizes) < MAX_BYTES
+
+
+async def test_a_page_whose_server_was_updated_meanwhile_is_loaded_anew(open_page: Open) -> None:
+    page = await open_page(may_fail=True)
+    await ready(page)
+    missing: list[str] = []
+
+    async def miss(route: Route) -> None:
+        missing.append(route.request.url)
+        await route.fulfill(status=404, body="")
+
+    await page.route("**/assets/Workbench*.js", miss, times=1)
+    await page.get_by_role("link", name="Workbench").click()
+    await page.get_by_text("Slot 0").wait_for()
+    assert len(missing) == 1

@@ -99,7 +99,7 @@ async def test_a_tool_is_written_tried_kept_and_removed(open_page: Open) -> None
     ],
 )
 async def test_a_tool_reaches_nothing(open_page: Open, code: str, said: str) -> None:
-    page = await open_page(is_blocked=True)
+    page = await open_page(may_fail=True)
     requests: list[str] = []
     await open_tools(page)
     await new_tool(page, "evil", code.replace("SERVER", page.url.split("/#")[0]))

@@ -56,7 +56,7 @@ async def test_the_live_page_tells_where_prompts_came_from(open_page: Open) -> N
 async def test_tokens_show_their_probabilities_and_another_one_can_be_taken(open_page: Open) -> None:
     page = await open_page()
     await ready(page)
-    await page.get_by_role("button", name="Probabilities").click()
+    await page.get_by_role("button", name="Probabilities", exact=True).click()
     answer = await ask(page, "Tell me about llamas")
     message = answers(page).last
     await act(message, "Tokens and probabilities")
@@ -168,3 +168,18 @@ async def test_pages_are_reached_with_the_keyboard(open_page: Open) -> None:
         await page.keyboard.press("Enter")
         current = page.get_by_role("link", name=name, exact=True).and_(page.locator("[aria-current=page]"))
         await current.wait_for()
+
+
+@pytest.mark.parametrize("name", ["Live", "Tokenizer", "Template", "Tools"])
+async def test_pages_fit_a_phone(open_page: Open, name: str) -> None:
+    page = await open_page(width=390, height=844, has_touch=True, is_mobile=True)
+    await ready(page)
+    await go_to(page, name)
+    if name == "Tools":
+        await page.get_by_role("button", name="Add current_time").click()
+    await page.locator(".workbench h2").wait_for()
+    await page.locator(
+        {"Live": "canvas", "Tokenizer": ".piece", "Template": "mark", "Tools": ".tool"}[name]
+    ).first.wait_for()
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    assert await page.locator("main .scroller").evaluate("scroller => scroller.scrollWidth") <= 390

@@ -234,6 +234,7 @@ export const strings = {
     contextUse: "context in use",
     context: (used: string, all: string) => `${used} of ${all} tokens`,
     parts: { cached: "cached", computed: "read", generated: "written" },
+    from: (n: string, tier: string) => `${n} from ${tier}`,
     left: (n: number) => `${n} to go`,
     preempted: (n: number) => (n === 1 ? "lost its place once" : `lost its place ${n} times`),
     misses: {
@@ -273,7 +274,7 @@ export const strings = {
       queue: "Time waiting for a slot",
       cells: "KV cache cells in use",
     },
-    chart: (name: string, latest: string) => `${name}, the last five minutes. Now: ${latest}`,
+    chart: (name: string, latest: string) => `${name}, the last minutes. Now: ${latest}`,
     series: { generation: "generation", prompt: "prompts", median: "median", high: "95 of 100", used: "used" },
     noValue: "none yet",
     window: "Of the last minute.",

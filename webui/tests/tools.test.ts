@@ -1,4 +1,6 @@
 import { expect, test } from "vitest";
+import { newMessage, NO_FORMAT } from "../src/lib/model";
+import { body } from "../src/lib/request";
 import { definitionsOf, EXAMPLES, faultOf, fromServer, readArguments, serverResult, type Tool } from "../src/lib/tools";
 
 const TOOL: Tool = {
@@ -56,4 +58,32 @@ test("arguments are an object, and none is an empty one", () => {
   expect(readArguments("")).toEqual({});
   expect(() => readArguments("[1]")).toThrow(TypeError);
   expect(() => readArguments('{"a')).toThrow(SyntaxError);
+});
+
+test("a request names the tools, and the results follow the calls", () => {
+  const call = { id: "c", name: "add", arguments: "{}", result: { text: "5", isError: false, ms: 1 } };
+  const ask = newMessage({ conversationId: "x", parentId: null, role: "user", content: "2 + 3?" });
+  const answer = newMessage({ conversationId: "x", parentId: ask.id, role: "assistant", toolCalls: [call] });
+  const options = {
+    system: "",
+    parameters: {},
+    custom: {},
+    format: NO_FORMAT,
+    contents: new Map<string, string>(),
+    think: null,
+    resume: false,
+    tools: definitionsOf([TOOL]),
+    probabilities: 8,
+  };
+  const made = body([ask, answer], options) as { messages: unknown[]; tools: unknown[] };
+  expect(made.messages.slice(1)).toEqual([
+    {
+      role: "assistant",
+      content: "",
+      tool_calls: [{ id: "c", type: "function", function: { name: "add", arguments: "{}" } }],
+    },
+    { role: "tool", tool_call_id: "c", content: "5" },
+  ]);
+  expect(made).toMatchObject({ tools: definitionsOf([TOOL]), logprobs: true, top_logprobs: 8 });
+  expect(body([ask], { ...options, tools: [], probabilities: 0 })).not.toHaveProperty("tools");
 });

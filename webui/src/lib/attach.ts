@@ -73,6 +73,11 @@ const READERS: Record<AttachmentKind, (file: File) => Promise<Read>> = {
   },
 };
 
+/** Whether files are being dragged, not a text. */
+export function carriesFiles({ dataTransfer }: DragEvent): boolean {
+  return dataTransfer?.types.includes("Files") ?? false;
+}
+
 /** A text as a file, such as one that was pasted. */
 export function textDraft(name: string, text: string): Draft {
   const size = new TextEncoder().encode(text).length;
