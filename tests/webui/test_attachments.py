@@ -314,3 +314,25 @@ async def test_an_edited_question_keeps_its_files_and_an_export_has_them(open_pa
     await other.get_by_role("button", name="Show two.txt").click()
     assert await other.locator("pre.preview").inner_text() == "This is two.txt."
     assert await questions(other).inner_text() == "What is this?"
+
+
+async def test_what_is_being_written_stays_while_something_else_is_looked_at(open_page: Open, tmp_path: Path) -> None:
+    page = await open_page()
+    await ready(page)
+    box = page.get_by_role("textbox", name="Message")
+    await box.fill("A question that")
+    (tmp_path / "notes.txt").write_text(NOTES)
+    await attach(page, tmp_path / "notes.txt")
+    await page.get_by_role("link", name="Workbench").click()
+    await box.wait_for(state="detached")
+    await page.get_by_role("link", name="Back to chat").click()
+    assert await box.input_value() == "A question that"
+    await page.get_by_role("button", name="Remove notes.txt").wait_for()
+    await page.reload()
+    await ready(page)
+    assert await box.input_value() == "A question that"
+    await page.keyboard.press("Enter")
+    await whole(answers(page).last)
+    await page.reload()
+    await ready(page)
+    assert await box.input_value() == ""
