@@ -210,8 +210,10 @@ export const strings = {
   importPresets: "Import presets",
   presetsImported: (n: number) => (n === 1 ? "1 preset imported." : `${n} presets imported.`),
   notPresets: "The file holds no presets.",
-  presetOf: (parameters: number, hasSystem: boolean) =>
-    `${parameters === 1 ? "1 parameter" : `${parameters} parameters`}${hasSystem ? ", system prompt" : ""}`,
+  presetOf: (parameters: number, hasSystem: boolean) => {
+    const count = parameters === 1 ? "1 parameter" : parameters ? `${parameters} parameters` : "";
+    return [count, hasSystem ? "system prompt" : ""].filter(Boolean).join(", ") || "the server’s defaults";
+  },
   choosePreset: "Preset",
   noPreset: "No preset",
   export: "Export all conversations",

@@ -5,10 +5,10 @@ import { chat } from "./chat.svelte";
 import { settings } from "./settings.svelte";
 
 class Presets {
-  /** The settings as a preset, with the system prompt of the conversation that is shown. */
+  /** The settings as a preset, with the system prompt of the conversation that is shown if it has one. */
   readonly current = $derived<Preset>({
     name: "",
-    system: chat.system,
+    system: chat.system.trim() ? chat.system : settings.system,
     parameters: settings.parameters,
     custom: settings.custom,
   });
