@@ -102,7 +102,7 @@ def python_arguments(text: str, schema: schemas.Schema) -> dict[str, Any]:
         raise ValueError("too long")
     try:
         # templates write line breaks in strings as they are
-        call = ast.parse("f" + text.replace("\n", "\\n"), mode="eval").body
+        call = ast.parse("f" + _STRING.sub(lambda found: found[0].replace("\n", "\\n"), text), mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError("no keyword arguments")
         return {keyword.arg or "": _value(keyword.value) for keyword in call.keywords}
@@ -110,6 +110,7 @@ def python_arguments(text: str, schema: schemas.Schema) -> dict[str, Any]:
         raise ValueError("no keyword arguments") from None
 
 
+_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.S)
 _NAMES = {"null": None, "true": True, "false": False}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..structured.keywords import ANNOTATIONS
+
 Schema = Any
 """A JSON Schema: an object, or a boolean."""
 
@@ -73,6 +75,41 @@ def _types_of(value: object) -> frozenset[str]:
     """What JSON Schema calls a value: an integer is a number too."""
     kind = type_of(value)
     return frozenset({"integer", "number"}) if kind == "integer" else frozenset({kind})
+
+
+def alternatives(schema: Schema, root: Schema) -> list[Schema]:
+    """Schemas that together allow what this one does, resolved; of one type each, unless there are too many."""
+    left: list[Schema] = [schema]
+    found: list[Schema] = []
+    for _ in range(MAX_PARTS):
+        if not left:
+            return found
+        each = resolve(left.pop(0), root)
+        options = _options(each, root)
+        if options is None:
+            found.append(each)
+        elif len(options) + len(left) <= MAX_PARTS:
+            left = options + left
+        else:
+            break
+    return [resolve(schema, root)]
+
+
+def _options(schema: Schema, root: Schema) -> list[Schema] | None:
+    """What a schema is a choice of; None if it is none, or its parts cannot be taken apart."""
+    if not isinstance(schema, Mapping) or "enum" in schema or "const" in schema:
+        return None
+    for name in ("anyOf", "oneOf"):
+        if isinstance(schema.get(name), list):
+            rest = {key: value for key, value in schema.items() if key != name and key not in ANNOTATIONS}
+            options = [resolve(each, root) for each in schema[name]]
+            if any(isinstance(each, Mapping) and each.keys() & rest.keys() for each in options):
+                return None
+            return [{**rest, **each} if isinstance(each, Mapping) else rest for each in options if each is not False]
+    kinds = schema.get("type")
+    if isinstance(kinds, list) and len(kinds) > 1:
+        return [{**schema, "type": kind} for kind in kinds]
+    return None
 
 
 def type_of(value: object) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llamahttp.tools.events import CallBegin, CallEnd, CallText, Content, Event, Message, Reasoning, append
 from llamahttp.tools.format import ChatFormat, Island, Thought, mark
-from llamahttp.tools.formats import FUNCTIONARY_3_2, HARMONY, KIMI_K2, MUSE, NAME_ARGUMENTS
+from llamahttp.tools.formats import FUNCTIONARY_3_2, HARMONY, KIMI_K2, LFM2, MUSE, NAME_ARGUMENTS
 from llamahttp.tools.notation import gemma_arguments
 from llamahttp.tools.parser import Parser
 from llamahttp.tools.pattern import Arguments, Call, Fields, Key, Many, Name, NamedObject, Text, Value, seq, soft
@@ -443,6 +443,12 @@ def test_half_a_character_in_a_call_can_be_sent() -> None:
         [made] = Message.of(parse_all(text, format)).calls
         assert made.is_whole
         (made.name + made.id + made.arguments).encode()
+
+
+def test_line_breaks_between_and_in_strings_of_pythons_notation() -> None:
+    text = '<|tool_call_start|>[look(deep={\n  "a": 1,\n  "b": "x\ny"}, path=\'c\nd\')]<|tool_call_end|>'
+    [made] = Message.of(parse_all(text, LFM2)).calls
+    assert json.loads(made.arguments) == {"deep": {"a": 1, "b": "x\ny"}, "path": "c\nd"}
 
 
 def test_arguments_nested_beyond_all_bounds_are_no_arguments() -> None:

@@ -141,8 +141,18 @@ FINITE: dict[str, Any] = {
             "word": {"type": "string", "enum": ["a", 'b "c"', "d\ne", "é"]},
             "number": {"type": "integer", "minimum": -2, "maximum": 12},
             "flag": {"type": "boolean"},
+            "either": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 3}, {"enum": ["p", "q"]}]},
+            "deep": {
+                "type": "object",
+                "properties": {
+                    "list": {"type": "array", "items": {"enum": ["x", "y"]}, "minItems": 1, "maxItems": 2},
+                    "maybe": {"type": ["boolean", "null"]},
+                },
+                "required": ["list"],
+                "additionalProperties": False,
+            },
         },
-        "required": ["word"],
+        "required": ["word", "either"],
         "additionalProperties": False,
     },
     NAMES[1]: {"type": "object", "properties": {}, "additionalProperties": False},
@@ -369,7 +379,7 @@ def test_whatever_the_grammar_allows_is_read(name: str) -> None:
             jsonschema.validate(json.loads(call.arguments), FINITE[call.name])
 
 
-def written(state: GrammarState, draw: random.Random, most: int = 3000) -> str:
+def written(state: GrammarState, draw: random.Random, most: int = 10_000) -> str:
     """A text of the language at random, that ends as soon as it may after some time."""
     data = bytearray()
     for i in range(most):
