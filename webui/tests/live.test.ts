@@ -28,17 +28,19 @@ test("what a slot did is kept for a while", () => {
   let lanes = look([], [slot()], 0);
   lanes = look(lanes, [slot()], 1);
   lanes = look(lanes, [writing(1)], 2);
-  lanes = look(lanes, [slot()], 3);
+  lanes = look(lanes, [writing(1, 2)], 3);
+  lanes = look(lanes, [slot()], 4);
   const spans = [
-    { stage: "idle", from: 0, to: 1 },
-    { stage: "generating", from: 1, to: 2 },
-    { stage: "idle", from: 2, to: 3 },
+    { stage: "idle", task: -1, from: 0, to: 1 },
+    { stage: "generating", task: 1, from: 1, to: 2 },
+    { stage: "generating", task: 2, from: 2, to: 3 },
+    { stage: "idle", task: -1, from: 3, to: 4 },
   ];
   expect(lanes[0]!.spans).toEqual(spans);
   lanes = look(lanes, [slot()], 60);
-  expect(lanes[0]!.spans).toEqual([...spans, { stage: "idle", from: 60, to: 60 }]);
+  expect(lanes[0]!.spans).toEqual([...spans, { stage: "idle", task: -1, from: 60, to: 60 }]);
   lanes = look(lanes, [slot()], KEPT_S + 2.5);
-  expect(lanes[0]!.spans.map(({ to }) => to)).toEqual([3, 60, KEPT_S + 2.5]);
+  expect(lanes[0]!.spans.map(({ to }) => to)).toEqual([3, 4, 60, KEPT_S + 2.5]);
 });
 
 test("a server that tells no stage is busy or idle", () => {

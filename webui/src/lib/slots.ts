@@ -22,6 +22,8 @@ export type Stage = (typeof STAGES)[number];
 /** A slot was in a stage from one look to another; times in seconds of any clock. */
 export interface Span {
   stage: Stage;
+  /** The task that it was about; an idle slot has none. */
+  task: number;
   from: number;
   to: number;
 }
@@ -63,7 +65,7 @@ function laneOf(slot: Slot, last: Lane | undefined, now: number): Lane {
   const computed = slot.n_prompt_tokens_processed ?? 0;
   const generated = slot.next_token?.[0]?.n_decoded ?? 0;
   const lane = { slot, stage, cached, computed, generated };
-  return { ...lane, speed: speedOf(lane, last, now), spans: spansOf(stage, last?.spans ?? [], now) };
+  return { ...lane, speed: speedOf(lane, last, now), spans: spansOf(slot, stage, last?.spans ?? [], now) };
 }
 
 function speedOf({ slot, stage, computed, generated }: Omit<Lane, "speed" | "spans">, last: Lane | undefined, now: number) {
@@ -76,11 +78,12 @@ function speedOf({ slot, stage, computed, generated }: Omit<Lane, "speed" | "spa
   return last.speed === null ? speed : WEIGHT * speed + (1 - WEIGHT) * last.speed;
 }
 
-function spansOf(stage: Stage, spans: readonly Span[], now: number): Span[] {
+function spansOf(slot: Slot, stage: Stage, spans: readonly Span[], now: number): Span[] {
+  const task = stage === "idle" ? -1 : (slot.id_task ?? -1);
   const kept = spans.filter(({ to }) => to >= now - KEPT_S);
   const last = kept.at(-1);
-  if (!last || now - last.to > GAP_S) return [...kept, { stage, from: now, to: now }];
-  if (last.stage === stage) return [...kept.slice(0, -1), { ...last, to: now }];
+  if (!last || now - last.to > GAP_S) return [...kept, { stage, task, from: now, to: now }];
+  if (last.stage === stage && last.task === task) return [...kept.slice(0, -1), { ...last, to: now }];
   // What happened between two looks is taken for what the second one saw.
-  return [...kept, { stage, from: last.to, to: now }];
+  return [...kept, { stage, task, from: last.to, to: now }];
 }
