@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +16,16 @@ import pytest
 
 from bench.__main__ import flags_of, main
 from bench.case import Case, Flag, Measure, Take, completion, gaps_before, gaps_during
-from bench.contender import Contender
+from bench.contender import Booth, Contender, Kept
 from bench.contest import Bout, Series, hold, order
 from bench.endurance import Leak, Oversubscribed, slope
 from bench.equality import Answer, Equality, compare
 from bench.errors import BenchError
 from bench.exchange import Outcome
 from bench.figures import Figures
+from bench.peers import contenders
 from bench.prefill import ShortBehindLong
+from bench.progress import Progress
 from bench.round import play_round
 from bench.scenario import Lane
 from bench.scoreboard import summary, text_of
@@ -30,7 +34,16 @@ from bench.slots import SlotWatch, n_busy
 from bench.stage import LEFT, Stage
 from bench.suite import NAMES
 
-from .test_bench_load import STREAM_END, STREAM_HEAD, FakeServer, event, json_response, serving, token
+from .test_bench_load import (
+    HEALTHY,
+    STREAM_END,
+    STREAM_HEAD,
+    FakeServer,
+    event,
+    json_response,
+    serving,
+    token,
+)
 
 FINAL = event({"content": "", "stop": True, "tokens_predicted": 2, "tokens_evaluated": 3})
 
@@ -260,6 +273,28 @@ def test_a_server_that_dies_costs_its_round_only() -> None:
         hold(bout, {"A": Dying(fake)}, 2, seed=1)
     assert bout.series[0].faults == {"the server ended with status 3": 2}
     assert bout.series[0].figures == [{}, {}]
+
+
+def test_a_server_is_kept_until_another_is_needed(tmp_path: Path) -> None:
+    script = tmp_path / "healthy.py"
+    script.write_text(HEALTHY)
+    contender = Contender("A", f"{sys.executable} {script}", frozenset({"-np"}))
+    with Kept() as kept, Progress(io.StringIO()) as progress:
+        booth = Booth(contender, Path("m.gguf"), 1000, tmp_path, [], 5.0, 10.0, progress, kept, is_small=True)
+        four = booth.keep(("-np", "4"), ("--unknown", "1"))
+        assert booth.keep(("-np", "4")) is four
+        eight = booth.keep(("-np", "8"))
+        assert eight is not four
+        assert four.process is not None and four.process.popen.poll() is not None
+        with booth.open(("-np", "8"), environment={"NAME": "value"}) as fresh:
+            assert fresh.label.startswith("env NAME=value ")
+            assert eight.process is not None and eight.process.popen.poll() is not None
+    assert fresh.process is not None and fresh.process.popen.poll() is not None
+
+
+def test_peers_that_are_not_installed_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert contenders(tmp_path) == []
+    assert "xllamacpp is not installed" in capsys.readouterr().err
 
 
 # the program, with our server
