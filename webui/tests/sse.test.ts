@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { EventParser, readEvents } from "../src/lib/sse";
+import { EventParser } from "../src/lib/sse";
 
 describe("server-sent events", () => {
   test("events come out whole, however the text is cut", () => {
@@ -17,18 +17,5 @@ describe("server-sent events", () => {
 
   test("llama-server's own form of errors is one", () => {
     expect(new EventParser().push('error: {"message":"no"}\n\n')).toEqual([{ type: "error", data: '{"message":"no"}' }]);
-  });
-
-  test("characters that are cut between two pieces of bytes stay whole", async () => {
-    const bytes = new TextEncoder().encode("data: é😀\n\n");
-    const body = new ReadableStream<Uint8Array>({
-      start(controller) {
-        for (const byte of bytes) controller.enqueue(Uint8Array.of(byte));
-        controller.close();
-      },
-    });
-    const events = [];
-    for await (const event of readEvents(body)) events.push(event.data);
-    expect(events).toEqual(["é😀"]);
   });
 });

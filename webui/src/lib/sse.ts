@@ -33,19 +33,3 @@ export class EventParser {
     return event.data ? [event] : [];
   }
 }
-
-/** The events of a response's body, in order. */
-export async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<ServerEvent> {
-  const parser = new EventParser();
-  const decoder = new TextDecoder();
-  const reader = body.getReader();
-  try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      yield* parser.push(decoder.decode(value, { stream: true }));
-    }
-  } finally {
-    reader.cancel().catch(() => undefined);
-  }
-}
