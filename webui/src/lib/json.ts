@@ -1,4 +1,4 @@
-/** JSON that somebody is typing or a model is writing: what is wrong with it and where, and as much of it as there is. */
+/** JSON that somebody is typing or a model is writing: what is wrong with it and where, and what there is of it. */
 
 import { parseTree, printParseErrorCode, type Node, type ParseError } from "jsonc-parser";
 import { strings } from "../strings";
@@ -22,7 +22,8 @@ export function faultOf(text: string): Fault | null {
   if (!first) return null;
   const before = text.slice(0, first.offset).split("\n");
   const name = printParseErrorCode(first.error) as keyof typeof strings.jsonFaults;
-  const message = text.trim() ? (strings.jsonFaults[name] ?? strings.jsonFaults.InvalidSymbol) : strings.jsonFaults.Empty;
+  const { jsonFaults } = strings;
+  const message = text.trim() ? (jsonFaults[name] ?? jsonFaults.InvalidSymbol) : jsonFaults.Empty;
   return { line: before.length, column: before.at(-1)!.length + 1, message };
 }
 

@@ -47,7 +47,8 @@ export function isSame(a: Preset, b: Preset): boolean {
 }
 
 function contentOf({ system, parameters, custom }: Preset): string {
-  return JSON.stringify([system.trim(), Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1)), custom.trim()]);
+  const sorted = Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify([system.trim(), sorted, custom.trim()]);
 }
 
 const text = (value: unknown) => (typeof value === "string" ? value : "");

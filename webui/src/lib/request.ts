@@ -43,7 +43,8 @@ export function body(messages: readonly Message[], options: Options): Record<str
 
 function thinking({ think, custom }: Options): Record<string, unknown> {
   const variables = custom.chat_template_kwargs;
-  return think === null ? {} : { chat_template_kwargs: { enable_thinking: think, ...(variables as object | undefined) } };
+  if (think === null) return {};
+  return { chat_template_kwargs: { enable_thinking: think, ...(variables as object | undefined) } };
 }
 
 /** What the server is asked for to have answers of this form. */
@@ -51,7 +52,8 @@ export function formatOf({ kind, schema, grammar }: Format): Record<string, unkn
   if (kind === "json") return { response_format: { type: "json_object" } };
   if (kind === "grammar") return { grammar };
   if (kind === "text") return {};
-  return { response_format: { type: "json_schema", json_schema: { name: "answer", strict: true, schema: parsed(schema) } } };
+  const named = { name: "answer", strict: true, schema: parsed(schema) };
+  return { response_format: { type: "json_schema", json_schema: named } };
 }
 
 /** An answer that failed before its first word is not part of what was said. */

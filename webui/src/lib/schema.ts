@@ -8,12 +8,15 @@ export interface Breach {
   reason: string;
 }
 
+const LEVELS = new Set(["properties", "items", "additionalProperties", "$ref"]);
+
 /** What in `text`, which is JSON, breaks `schema`; null where that cannot be told. */
 export function breaches(text: string, schema: string): Breach[] | null {
   try {
     const { valid, errors } = new Validator(JSON.parse(schema) as Schema, "2020-12", false).validate(JSON.parse(text));
     // Of what is wrong deep inside, each level above is told too; the deepest tells what it is.
-    const told = errors.filter(({ keyword }) => !["properties", "items", "additionalProperties", "$ref"].includes(keyword));
+    const deep = errors.filter(({ keyword }) => !LEVELS.has(keyword));
+    const told = deep.length ? deep : errors;
     return valid ? [] : told.map(({ instanceLocation, error }) => ({ place: instanceLocation, reason: error }));
   } catch {
     return null;

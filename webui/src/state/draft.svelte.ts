@@ -1,4 +1,4 @@
-/** The message that is being written: it stays while the reader looks at something else, its text through a reload too. */
+/** The message that is being written: it stays while something else is looked at, its text through a reload too. */
 
 import { Files } from "./files.svelte";
 
