@@ -10,7 +10,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from bench.case import label_of
 from bench.ceiling import NAME as LIBLLAMA
@@ -212,3 +212,4 @@ def draw_sweeps(axis: Any, notes: dict[str, Bout]) -> None:
     axis.set_xlabel(case.of)
     axis.set_ylabel("us")
     axis.xaxis.set_major_formatter(FuncFormatter(spaced))
+    axis.xaxis.set_major_locator(MaxNLocator(5))
