@@ -168,6 +168,15 @@ RESPONSES: tuple[Route, ...] = (
         refusals=OPENAI,
     ),
     Route(
+        "POST",
+        ("/v1/responses/{response_id}/cancel",),
+        handlers.cancel,
+        "Responses",
+        segments=responses_parameters.SEGMENTS,
+        answers=(responses_shapes.Response,),
+        refusals=OPENAI,
+    ),
+    Route(
         "GET",
         ("/v1/responses/{response_id}/input_items",),
         handlers.input_items,

@@ -60,6 +60,14 @@ async def delete(http: web.Request) -> web.Response:
     return json_response({"id": stored.id, "object": "response", "deleted": True})
 
 
+async def cancel(http: web.Request) -> web.Response:
+    """Refuse: responses are made while the client waits, and end when it leaves."""
+    stored = find(http)
+    raise InvalidRequest(
+        f"Response with id {stored.id!r} has ended; only those made in the background can be cancelled."
+    )
+
+
 async def input_items(http: web.Request) -> web.Response:
     """All items that a stored response was made from, those of the responses before it too."""
     items = inputs(find(http))

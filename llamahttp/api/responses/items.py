@@ -42,6 +42,13 @@ OUTPUTS = {"tool_search_output", *(f"{kind}_output" for kind in CALLS)} - {"tool
 OPEN_OUTPUTS = OUTPUTS - {"function_call_output", "custom_tool_call_output"}
 
 
+def full_name(namespace: object, name: str) -> str:
+    """What a chat calls a tool that stands in a namespace, as those of Codex's MCP servers do."""
+    if not isinstance(namespace, str) or not namespace:
+        return name
+    return f"{namespace}{'' if namespace.endswith('__') else '__'}{name}"
+
+
 def make_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(24)}"
 
@@ -182,7 +189,7 @@ class Conversation:
         elif not isinstance(arguments, dict):
             raise wrong(f"{where}.{member}", f"type must be object, but is {json_type(arguments)}")
         function = {
-            "name": name or text_of(item, "name", where),
+            "name": name or full_name(item.get("namespace"), text_of(item, "name", where)),
             "arguments": arguments if isinstance(arguments, str) else encode(arguments).decode(),
         }
         call = {"id": id_of_call(item, where), "type": "function", "function": function}

@@ -5,7 +5,7 @@ What is shown whole at the end is what the events have told, with the same ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from ...tools.events import CallBegin, CallEnd, CallText, Content, Event, Reasoning
@@ -22,10 +22,12 @@ PREFIXES: dict[Kind, str] = {"reasoning": "rs", "message": "msg", "function_call
 class Output:
     """The items of one response; `take` what its parser finds, then `finish`."""
 
-    def __init__(self, *, seals_thoughts: bool = False) -> None:
-        """`seals_thoughts`: thoughts also come in the form that clients keep."""
+    def __init__(self, *, seals_thoughts: bool = False, namespaces: Mapping[str, tuple[str, str]] = {}) -> None:
+        """`seals_thoughts`: thoughts also come in the form that clients keep. `namespaces`: of the tools in one, by the
+        names that a chat has for them, it and the names there."""
         self.items: list[OutputItem] = []
         self._seals_thoughts = seals_thoughts
+        self._namespaces = namespaces
         self._open: OutputItem | None = None
         """The last item, while there may be more of it."""
         self._texts: list[str] = []
@@ -47,7 +49,9 @@ class Output:
             case CallBegin(_, id_call, name):
                 yield from self.finish()
                 self._is_whole = False
-                yield self._add("function_call", {"call_id": id_call, "name": name, "arguments": ""})
+                namespace, name = self._namespaces.get(name, ("", name))
+                within = {"namespace": namespace} if namespace else {}
+                yield self._add("function_call", {"call_id": id_call, "name": name, **within, "arguments": ""})
             case CallText(_, text):
                 yield self._delta("response.function_call_arguments.delta", text)
             case CallEnd():

@@ -34,12 +34,14 @@ class InputItem(_ItemType, total=False):
 
 
 class ResponseTool(_ItemType, total=False):
-    """A function, with a JSON Schema of its `parameters`. Tools of any other type are left out."""
+    """A function, with a JSON Schema of its `parameters`; or a `namespace` of such, its `tools`. Those of any other
+    type are left out."""
 
     name: str
     description: str | None
     parameters: dict[str, Any] | None
     strict: bool | None
+    tools: list[dict[str, Any]]
 
 
 class ReasoningOptions(TypedDict, total=False):

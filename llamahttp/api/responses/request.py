@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..body import encode, json_type
 from ..parameters import CHAT_TABLE
 from ..schema import CompletionRequest
 from ..tool_use import CHOICES
-from .items import Conversation, Item, kind_of, read_input, with_id, wrong
+from .items import Conversation, Item, full_name, kind_of, read_input, with_id, wrong
 from .parameters import ENCRYPTED_REASONING, LOGPROBS, RESPONSE_TABLE
 from .shapes import Response
 from .store import ResponseStore, StoredResponse
@@ -61,7 +61,10 @@ class ResponseRequest:
         return {
             **shared(self.body),
             "messages": conversation.messages,
-            "tools": [{"type": "function", "function": function_of(tool)} for tool in self.tools],
+            "tools": [
+                {"type": "function", "function": function_of(tool, namespace)}
+                for namespace, tool in functions_of(self.tools)
+            ],
             "tool_choice": read_choice(values["tool_choice"]),
             "max_tokens": values["max_output_tokens"] if values["max_output_tokens"] >= 0 else None,
             "response_format": read_format(values["text"].get("format")),
@@ -106,6 +109,14 @@ class ResponseRequest:
             "truncation": "disabled",
             "usage": None,
             "user": values["user"],
+        }
+
+    def namespaces(self) -> dict[str, tuple[str, str]]:
+        """Of each tool that stands in one, by the name that a chat has for it: the namespace, and its name there."""
+        return {
+            full_name(namespace, tool["name"]): (namespace, tool["name"])
+            for namespace, tool in functions_of(self.tools)
+            if namespace
         }
 
     def stored(self, response: Response) -> StoredResponse:
@@ -188,29 +199,45 @@ def shared(body: Mapping[str, object]) -> dict[str, object]:
 # --- tools
 
 
-def read_tools(tools: Sequence[Any]) -> list[dict[str, Any]]:
-    """The functions among the tools, as they are shown. Raises InvalidRequest for what is no tool."""
-    functions = []
+def read_tools(tools: Sequence[Any], where: str = "tools") -> list[dict[str, Any]]:
+    """The functions among the tools, and namespaces of such, as they are shown. Raises InvalidRequest for what is no
+    tool."""
+    shown = []
     for i, tool in enumerate(tools):
+        at = f"{where}[{i}]"
         match tool:
             case {"type": "function", "name": str(name)} if name:
                 function = {name: tool.get(name) for name in ("description", "parameters")}
                 strict = tool.get("strict")
                 if not isinstance(strict, bool | None):
-                    raise wrong(f"tools[{i}].strict", f"type must be boolean, but is {json_type(strict)}")
-                functions.append({"type": "function", "name": name, "strict": bool(strict), **function})
+                    raise wrong(f"{at}.strict", f"type must be boolean, but is {json_type(strict)}")
+                shown.append({"type": "function", "name": name, "strict": bool(strict), **function})
             case {"type": "function"}:
-                raise wrong(f"tools[{i}].name", "a function has a name")
+                raise wrong(f"{at}.name", "a function has a name")
+            case {"type": "namespace", "name": str(name), "tools": list(inner)} if name and where == "tools":
+                description = tool.get("description") or ""
+                within = [each for each in read_tools(inner, f"{at}.tools") if each["type"] == "function"]
+                shown.append({"type": "namespace", "name": name, "description": description, "tools": within})
             case {"type": str(kind)}:
-                log.debug("tools[%d], of the type %s, is left out", i, kind)
+                log.debug("%s, of the type %s, is left out", at, kind)
             case _:
-                raise wrong(f"tools[{i}]", "a tool is an object with a 'type'")
-    return functions
+                raise wrong(at, "a tool is an object with a 'type'")
+    return shown
 
 
-def function_of(tool: Mapping[str, Any]) -> dict[str, Any]:
+def functions_of(tools: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each function, with its namespace if it has one."""
+    for tool in tools:
+        if tool["type"] == "namespace":
+            yield from ((tool["name"], each) for each in tool["tools"])
+        else:
+            yield "", tool
+
+
+def function_of(tool: Mapping[str, Any], namespace: str = "") -> dict[str, Any]:
     """A tool as a chat has it; templates show all of it."""
-    shown = {name: tool[name] for name in ("name", "description", "parameters") if tool[name] is not None}
+    shown = {name: tool[name] for name in ("description", "parameters") if tool[name] is not None}
+    shown = {"name": full_name(namespace, tool["name"])} | shown
     return shown | {"strict": True} if tool["strict"] else shown
 
 
@@ -219,8 +246,8 @@ def read_choice(choice: object) -> object:
     match choice:
         case str() if choice in CHOICES:
             return choice
-        case {"type": "function", "name": str(name)}:
-            return {"type": "function", "function": {"name": name}}
+        case {"type": "function", "name": str(name), **rest}:
+            return {"type": "function", "function": {"name": full_name(rest.get("namespace"), name)}}
         case {"type": "allowed_tools", "mode": "auto" | "required" as mode, "tools": list(tools)}:
             return read_allowed(mode, tools)
         case {"type": str(kind)} if kind not in ("function", "allowed_tools"):
@@ -241,8 +268,8 @@ def read_allowed(mode: str, tools: Sequence[object]) -> object:
 
 def allowed_name(tool: object) -> list[str]:
     match tool:
-        case {"type": "function", "name": str(name)}:
-            return [name]
+        case {"type": "function", "name": str(name), **rest}:
+            return [full_name(rest.get("namespace"), name)]
         case {"type": str(kind)} if kind != "function":
             return []
     raise wrong("tool_choice.tools", "a tool is {type, name}")

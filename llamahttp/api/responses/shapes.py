@@ -52,6 +52,7 @@ class OutputItem(_OutputItem, total=False):
     summary: list[Open]
     encrypted_content: str | None
     call_id: str
+    namespace: str
     name: str
     arguments: str
 

@@ -454,7 +454,7 @@ async def test_what_codex_sends(say: Say) -> None:
     ]
     first = (await follow(client, talk, **turn))[-1].response
     thought, call = first.output
-    assert ([tool.name for tool in first.tools], first.text.verbosity) == (["look"], "low")
+    assert ([tool.name for tool in first.tools], first.text.verbosity) == (["look", "agents"], "low")
     talk += [
         # without the text of the thought, as Codex sends it back
         {"type": "reasoning", "summary": [], "encrypted_content": thought.encrypted_content},
@@ -465,6 +465,49 @@ async def test_what_codex_sends(say: Say) -> None:
     assert second.output_text == "It is blue."
     n_said = second.usage.input_tokens_details.cached_tokens - first.usage.input_tokens
     assert n_said >= len("well\n</think>\n\n"), "the thought has come back whole, and is cached"
+
+
+async def test_a_tool_of_a_namespace_is_called_by_both_names(say: Say) -> None:
+    """Codex gives the tools of MCP servers so, and knows a call only by the two."""
+    server = {"type": "namespace", "name": "mcp__sky", "description": "The sky.", "tools": [LOOK]}
+    said = CALL.replace('"look"', '"mcp__sky__look"')
+    client = await say("well\n</think>\n\n" + said, "It is blue.")
+    tools: Any = [LOOK, server]
+    added = [event for event in await follow(client, tools=tools, store=True) if event.type.endswith("item.done")]
+    item = added[-1].item
+    assert (item.name, item.namespace, json.loads(item.arguments)) == ("look", "mcp__sky", {"at": "sky"})
+    back = [
+        item.model_dump(exclude_none=True),
+        {"type": "function_call_output", "call_id": item.call_id, "output": "b"},
+    ]
+    talk: Any = [{"role": "user", "content": "hi"}, *back]
+    second = await ask(client, talk, tools=tools)
+    assert second.output_text == "It is blue."
+    chosen = {"type": "function", "name": "look", "namespace": "mcp__sky"}
+    assert await count(client, talk, tools=tools) == await count(client, talk, tools=tools, tool_choice=chosen)
+    error = await refused(client, input="hi", tools=tools, tool_choice=chosen | {"name": "see"})
+    assert "there is no tool 'mcp__sky__see'; there are look, mcp__sky__look" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "param"),
+    [
+        ({"type": "namespace", "name": "a", "tools": [{"type": "function"}]}, "tools[0].tools[0].name"),
+        ({"type": "namespace", "name": "a", "tools": [5]}, "tools[0].tools[0]"),
+    ],
+)
+async def test_what_is_no_tool_of_a_namespace_is_named(client: Client, tool: Any, param: str) -> None:
+    assert (await refused(client, input="hi", tools=[tool]))["param"] == param
+
+
+async def test_a_response_that_has_ended_cannot_be_cancelled(say: Say) -> None:
+    client = await say("yes")
+    async with package(client) as sdk:
+        response = await sdk.responses.create(model="demo", input="hi", extra_body=NO_THOUGHT)
+        with pytest.raises(openai.BadRequestError, match="in the background can be cancelled"):
+            await sdk.responses.cancel(response.id)
+        with pytest.raises(openai.NotFoundError, match="resp_none"):
+            await sdk.responses.cancel("resp_none")
 
 
 async def test_parameters_of_llama_server_are_taken(say: Say) -> None:
