@@ -292,8 +292,8 @@ COMPLETION: tuple[Field, ...] = (
         "grammar",
         Kind.STRING,
         "",
-        "A GBNF grammar that the answer follows, thoughts included; or one in llguidance's Lark, which begins with "
-        "`%llguidance {}`.",
+        "A GBNF grammar that the answer follows from its first token on, thoughts included, where `json_schema` and "
+        "`regex` hold after them; or one in llguidance's Lark, which begins with `%llguidance {}`.",
     ),
     Field("grammar_lazy", Kind.BOOLEAN, False, "The grammar holds only from the first of `grammar_triggers` on."),
     Field(

@@ -178,6 +178,15 @@ async def test_a_thought_is_ended_when_its_budget_is_used_up(start: Start, name:
     assert (thought.strip(), bool(content)) == (free[:5].strip(), True)
 
 
+async def test_a_grammar_holds_from_the_first_token_thoughts_included_as_in_llama_server(start: Start) -> None:
+    """Whoever writes one can write what the thought is to be; a schema or a `regex` holds after it."""
+    client = await start(template=THINKING)
+    assert await chat(client, grammar='root ::= "yes"') == ("yes", "")
+    assert await chat(client, grammar='root ::= "so" "</think>" "yes"') == ("so", "yes")
+    thought, content = await chat(client, regex="yes|no", reasoning_budget_tokens=3, max_tokens=80)
+    assert thought and content in ("yes", "no")
+
+
 async def test_a_message_may_end_it(start: Start) -> None:
     client = await start(template=THINKING)
     thought, content = await chat(client, reasoning_budget_tokens=3, reasoning_budget_message=" That is enough.")
