@@ -84,7 +84,7 @@ async def open_page(browser: Browser, server: str) -> AsyncIterator[Open]:
     ) -> Page:
         """`may_fail`: errors of the page are what the test is about."""
         context = await browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)  # finds what hangs, also on a busy machine
         contexts.append(context)
         page = await context.new_page()
         if not may_fail:
