@@ -17,7 +17,7 @@ from tests.answers import Document
 from .conftest import Client, Start, get, post, stream
 
 DOCUMENT = document(ROUTES)
-PLAIN_PAGE = {"/", "/page.js", "/page.css", "/sw.js"}
+PLAIN_PAGE = {"/", "/page.js", "/page.css", "/sw.js", "/assets/{path}"}
 """The page is no part of the API."""
 
 
