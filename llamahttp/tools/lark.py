@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,9 @@ from .rules import EMPTY, Rules, quoted
 from .schema import Schema, enforceable
 from .values import COMMA, ValueWriter
 
+N_CACHED = 16
+"""Grammars whose texts are kept; one has some hundred KiB, at most a few MiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
@@ -60,8 +64,21 @@ def to_lark(
     no grammar holds; `strict` are tools whose arguments have to be as their schemas say; `answer` is a rule of what may
     come in place of calls. Raises InvalidRequest."""
     parallel = parallel and format.max_calls != 1
-    writer = _Writer(format, parallel=parallel, ends=ends)
-    return writer.write(tools, strict, beginning, answer)
+    return _to_lark(format, json.dumps(tools), beginning, parallel, ends, strict, answer)
+
+
+@functools.lru_cache(N_CACHED)
+def _to_lark(
+    format: ChatFormat,
+    tools: str,
+    beginning: Beginning,
+    parallel: bool,
+    ends: frozenset[str],
+    strict: frozenset[str],
+    answer: str,
+) -> str:
+    """The same of tools as JSON, since an agent has the same ones at every turn: forty of them take 10 ms to write."""
+    return _Writer(format, parallel=parallel, ends=ends).write(json.loads(tools), strict, beginning, answer)
 
 
 def answer_to_lark(rule: str, format: ChatFormat, beginning: Beginning) -> str:
