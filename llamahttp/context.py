@@ -313,8 +313,8 @@ class ServerContext:
             if stream is None:
                 return
             if len(stream.task.prompt) == 0:
-                id_slot = next(slot.id for slot in self._slots if slot.is_idle and stream.task.id_slot in (-1, slot.id))
-                self._deliveries.append((stream, Finished(StopReason.EMPTY, Timings(0, 0, 0.0, 0, 0.0), id_slot, 0)))
+                end = Finished(StopReason.EMPTY, Timings(0, 0, 0.0, 0, 0.0), self._slot_for(stream).id, 0)
+                self._deliveries.append((stream, end))
                 continue
             error: LlamaHTTPError = EngineError("the engine failed to launch the task")
             try:
@@ -325,9 +325,13 @@ class ServerContext:
                 if stream not in self._running:
                     self._deliveries.append((stream, Failure(error)))
 
+    def _slot_for(self, stream: ResultStream) -> Slot:
+        """The idle slot that a task which was taken from the queue gets."""
+        return next(slot for slot in self._slots if slot.is_idle and stream.task.id_slot in (-1, slot.id))
+
     def _launch(self, stream: ResultStream) -> None:
         task = stream.task
-        slot = next(slot for slot in self._slots if slot.is_idle and task.id_slot in (-1, slot.id))
+        slot = self._slot_for(stream)
         constraint = None if task.constraint is None else task.constraint()
         slot.launch(stream, self._samplers.open(task.sampling, task.prompt, constraint), constraint)
         self._running[stream] = slot
