@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+NESTED = """
+const code = "fetch('SERVER/v1/models').then(() => postMessage('fetched'), () => postMessage('blocked'))";
+const worker = new Worker(URL.createObjectURL(new Blob([code])));
+return new Promise((resolve) => { worker.onmessage = ({ data }) => resolve(data); });
+"""
 SERVER_TOOL = {
     "tool": "read_file",
     "display_name": "Read file",
@@ -93,7 +98,7 @@ async def test_a_tool_is_written_tried_kept_and_removed(open_page: Open) -> None
         ("return typeof document + typeof window + typeof localStorage;", "undefinedundefinedundefined"),
         ("return new Promise((ok, fail) => { indexedDB.open('llamahttp').onsuccess = () => ok('open'); });", "Error"),
         ("return (await caches.keys()).length;", "caches is not defined"),
-        ("const worker = new Worker('data:text/javascript,0'); return 'ran';", ""),
+        (NESTED, "blocked"),
         ("throw new RangeError('too far');", "RangeError: too far"),
         ("return }", "SyntaxError"),
     ],

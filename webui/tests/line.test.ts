@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { backOff, follow, Incomplete, type Source } from "../src/lib/line";
 
 const STREAM = new TextEncoder().encode('data: {"a":"ä"}\n\ndata: {"b":2}\n\n: ping\n\ndata: [DONE]\n\n');
@@ -87,4 +87,24 @@ test("whoever stops while it waits for a connection is heard", async () => {
   const source = new Broken([3, -1]);
   source.wait = async () => abort.abort();
   await expect(read(source, abort.signal)).rejects.toThrow("abort");
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+test("a connection that is silent for long is given up", async () => {
+  vi.useFakeTimers();
+  const source = new Broken([3, 1000]);
+  const open = source.open.bind(source);
+  const whole = new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(STREAM.slice(0, 3)) });
+  source.open = async (offset) => (offset === 0 && source.offsets.push(0) ? whole : open(offset));
+  source.isLost = (error) => error instanceof TypeError;
+  source.lengths.shift();
+  const events = read(source);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(source.reports).toEqual([]);
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(await events).toEqual(ALL);
+  expect(source).toMatchObject({ offsets: [0, 3], reports: [1, 0] });
 });

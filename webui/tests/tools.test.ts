@@ -86,4 +86,6 @@ test("a request names the tools, and the results follow the calls", () => {
   ]);
   expect(made).toMatchObject({ tools: definitionsOf([TOOL]), logprobs: true, top_logprobs: 8 });
   expect(body([ask], { ...options, tools: [], probabilities: 0 })).not.toHaveProperty("tools");
+  const grammar = { kind: "grammar", schema: "", grammar: 'root ::= "a"' } as const;
+  expect(body([ask], { ...options, format: grammar })).not.toHaveProperty("tools");
 });

@@ -34,7 +34,8 @@ export function body(messages: readonly Message[], options: Options): Record<str
     stream: true,
     return_progress: true,
     timings_per_token: true,
-    ...(options.tools.length ? { tools: options.tools } : {}),
+    // A grammar says what may be written, and calls of tools are not in it: servers refuse both together.
+    ...(options.tools.length && options.format.kind !== "grammar" ? { tools: options.tools } : {}),
     ...(options.probabilities ? { logprobs: true, top_logprobs: options.probabilities } : {}),
     ...thinking(options),
     ...(options.resume ? { continue_final_message: true, add_generation_prompt: false } : {}),
