@@ -536,6 +536,21 @@ async def test_a_stop_sequence_in_a_call(say: Any) -> None:
     assert (message.stop_reason, call.input) == ("stop_sequence", {}), "nothing of it is whole"
 
 
+STRICT_TEMPLATE = """{% for message in messages %}{% if message.role == 'system' and not loop.first %}
+{{ raise_exception('System message must be at the beginning.') }}{% endif %}
+<{{ message.role }}>{{ message.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"""
+
+
+@pytest.mark.parametrize("last", [[], [USER]])
+async def test_a_reminder_in_the_middle_is_answered_where_the_template_takes_the_system_first_only(
+    say: Callable[..., Any], last: list[dict[str, Any]]
+) -> None:
+    """Claude Code reminds the model so; llama-server answers with the template's refusal."""
+    client = await say("yes", template=STRICT_TEMPLATE)
+    talk = [USER, {"role": "assistant", "content": "a"}, {"role": "system", "content": "Be brief."}, *last]
+    assert (await ask(client, messages=talk, system="You are an agent."))["content"] == text("yes")
+
+
 async def test_a_last_message_of_the_assistants_is_continued(say: Any) -> None:
     client = await say("es")
     answer = await ask(client, messages=[USER, {"role": "assistant", "content": "y"}], **OFF)
