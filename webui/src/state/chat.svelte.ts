@@ -322,7 +322,8 @@ async function follow(chunks: AsyncGenerator<Chunk>, answer: Answer, draw: () =>
     const message = draw();
     if (performance.now() - saved < SAVE_MS) return;
     saved = performance.now();
-    void store.messages.update(message.id, { ...message });
+    const { tokens: _, ...kept } = message; // its tokens, which are many, are saved at the end
+    void store.messages.update(message.id, kept);
   };
   try {
     for await (const chunk of chunks) {
