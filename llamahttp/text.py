@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from codecs import utf_8_decode
 from collections.abc import Iterable, Sequence
+from typing import overload
 
 
 def find_first(text: str, words: Sequence[str]) -> tuple[int, str] | None:
@@ -110,3 +111,26 @@ class TextAssembler:
             at = open_tail(text, self._stop)
             self._held = text[at:]
         return text[:at]
+
+
+class ShownPieces(Sequence[bytes]):
+    """Bytes of each token as they appear in an answer, where some control tokens do: a view."""
+
+    def __init__(self, pieces: Sequence[bytes], special_pieces: Sequence[bytes], shown: frozenset[int]) -> None:
+        self._pieces = pieces
+        self._special_pieces = special_pieces
+        self._shown = shown
+
+    @overload
+    def __getitem__(self, token: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, token: slice) -> list[bytes]: ...
+
+    def __getitem__(self, token: int | slice) -> bytes | list[bytes]:
+        if isinstance(token, slice):
+            return [self[each] for each in range(len(self))[token]]
+        return self._special_pieces[token] if token in self._shown else self._pieces[token]
+
+    def __len__(self) -> int:
+        return len(self._pieces)

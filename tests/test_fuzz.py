@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,10 +42,26 @@ FLAGS = [
 ]
 
 
+ANY_TEXT = {"type": "string"}
+"""A part of a path that cannot be wrong."""
+
+
 def takes_something(operation: dict[str, Any]) -> bool:
     """Whether a request can be wrong by what it says."""
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
-    return bool(body or operation.get("parameters"))
+    limited = [each for each in operation.get("parameters", ()) if each["in"] != "path" or each["schema"] != ANY_TEXT]
+    return bool(body or limited)
+
+
+def methods_of(path: str) -> set[str]:
+    """Those that a path takes, also as one of a pattern: a model or a response may have any name."""
+    patterns = {each: re.sub(r"\\{\w+\\}", "[^/]+", re.escape(each)) for each in DOCUMENT["paths"]}
+    return {
+        method
+        for each, pattern in patterns.items()
+        if re.fullmatch(pattern, path)
+        for method in DOCUMENT["paths"][each]
+    }
 
 
 DOCUMENT = json.loads(encode(document(ROUTES)))
@@ -60,15 +77,9 @@ CASES = [
         if takes_something(DOCUMENT["paths"][path][method.lower()])
     ),
 ]
-RESPONSES = "/v1/responses"
-RESPONSE = f"{RESPONSES}/{{response_id}}"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 WRONG_METHODS = [
-    (method, path)
-    for path, taken in DOCUMENT["paths"].items()
-    for method in METHODS
-    # a response may have any id
-    if method.lower() not in (taken | DOCUMENT["paths"][RESPONSE] if path == f"{RESPONSES}/input_tokens" else taken)
+    (method, path) for path in DOCUMENT["paths"] for method in METHODS if method.lower() not in methods_of(path)
 ]
 BODIES = [path for method, path in OPERATIONS if method == "POST"]
 

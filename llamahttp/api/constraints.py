@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from ..budget import BudgetSpec, Ids
 from ..config import ServerConfig
@@ -14,6 +14,7 @@ from ..errors import InvalidRequest
 from ..grammar import Grammar
 from ..structured.answer import JsonAnswer, RegexAnswer
 from ..structured.fault import find_fault
+from ..text import ShownPieces
 from ..trigger import Trigger, TriggerKind, Triggers
 from .answer_format import read_format
 from .calls import Reading, answer_grammar, call_grammar
@@ -62,7 +63,7 @@ async def read_rules(engine: Engine, values: Mapping[str, Any], chat: ChatRules 
     preserved = await _preserved(engine, values["preserved_tokens"])
     pieces = vocab.special_pieces if config.special else chat.pieces if chat else vocab.pieces
     if preserved:
-        pieces = PreservedPieces(pieces, vocab.special_pieces, preserved)
+        pieces = ShownPieces(pieces, vocab.special_pieces, preserved)
     grammar, triggers = await _grammar(engine, values, chat, preserved, pieces)
     budget = await _budget(engine, values, chat.thoughts if chat else None, config, is_lazy=triggers is not None)
     spec = ConstraintSpec(vocab.special_pieces, vocab.pieces, grammar, triggers, budget)
@@ -159,32 +160,6 @@ async def _is_enforceable(engine: Engine, reading: Reading, name: str) -> bool:
         reason = str(error).partition("JSON schema: ")[2].removesuffix(")") or str(error)
         raise InvalidRequest(f"Field 'tools': the parameters of {name!r} cannot be enforced: {reason}") from None
     return True
-
-
-# --- tokens whose text shows
-
-
-class PreservedPieces(Sequence[bytes]):
-    """Bytes of each token as they appear in an answer, where some control tokens do."""
-
-    def __init__(self, pieces: Sequence[bytes], special_pieces: Sequence[bytes], preserved: frozenset[int]) -> None:
-        self._pieces = pieces
-        self._special_pieces = special_pieces
-        self._preserved = preserved
-
-    @overload
-    def __getitem__(self, token: int) -> bytes: ...
-
-    @overload
-    def __getitem__(self, token: slice) -> list[bytes]: ...
-
-    def __getitem__(self, token: int | slice) -> bytes | list[bytes]:
-        if isinstance(token, slice):
-            return [self[each] for each in range(len(self))[token]]
-        return self._special_pieces[token] if token in self._preserved else self._pieces[token]
-
-    def __len__(self) -> int:
-        return len(self._pieces)
 
 
 async def _preserved(engine: Engine, texts: Sequence[str]) -> frozenset[int]:

@@ -14,6 +14,7 @@ from aiohttp import web
 from ..config import ServerConfig
 from ..errors import Unavailable
 from ..metrics import ServerMetrics
+from ..text import ShownPieces
 from ..tools.detect import detect
 from .activity import Activity
 from .control import Controls
@@ -44,14 +45,12 @@ async def stay_awake() -> None:
     """What there is to do for a model that never sleeps."""
 
 
-def shown_tokens(vocab: Vocab, format: ChatFormat) -> list[int]:
+def shown_tokens(vocab: Vocab, format: ChatFormat) -> frozenset[int]:
     """Control tokens that are literals of a format, or parts of one; those that end an answer never show."""
-    literals = [text.encode() for text in format.literals]
-    return [
-        token
-        for token, (piece, special) in enumerate(zip(vocab.pieces, vocab.special_pieces, strict=True))
-        if piece != special and token not in vocab.eog and any(special in text for text in literals)
-    ]
+    tokens = set()
+    for text in format.literals:
+        tokens.update(vocab.tokenize(text, add_special=False, parse_special=True).tolist())
+    return frozenset(token for token in tokens - vocab.eog if vocab.pieces[token] != vocab.special_pieces[token])
 
 
 @dataclass
@@ -127,10 +126,8 @@ class ServerState:
         if pieces is None:
             vocab = self.require_engine().vocab
             shown = shown_tokens(vocab, format)
-            pieces = [*vocab.pieces]
-            for token in shown:
-                pieces[token] = vocab.special_pieces[token]
-            self._pieces[format] = pieces = pieces if shown else vocab.pieces
+            pieces = ShownPieces(vocab.pieces, vocab.special_pieces, shown) if shown else vocab.pieces
+            self._pieces[format] = pieces
         return pieces
 
     @property

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from llamahttp.api.calls import find_triggers, read_answers
 from llamahttp.api.chat import ChatPrompt
@@ -187,10 +190,18 @@ class TagVocab(FakeVocab):
     special_pieces = (*FakeVocab.special_pieces, *tags)
     eog = FakeVocab.eog | {FakeVocab.n_tokens + tags.index(b"<|call|>")}
 
+    def tokenize(self, text: str | bytes, *, add_special: bool, parse_special: bool) -> NDArray[np.int32]:
+        assert isinstance(text, str) and parse_special
+        parts = re.split(b"(%s)" % b"|".join(map(re.escape, self.tags)), text.encode())
+        return np.array([token for part in parts for token in self._tokens(part)], np.int32)
+
+    def _tokens(self, part: bytes) -> list[int]:
+        return [self.special_pieces.index(part)] if part in self.tags else list(part)
+
 
 def test_control_tokens_that_a_format_is_made_of_show() -> None:
     def tags(format: ChatFormat) -> list[bytes]:
-        return [TagVocab.special_pieces[token] for token in shown_tokens(TagVocab(), format)]
+        return [TagVocab.special_pieces[token] for token in sorted(shown_tokens(TagVocab(), format))]
 
     assert tags(HERMES) == [b"<tool_call>", b"</tool_call>"]
     assert tags(HARMONY) == [b"<|start|>"], "one that is a part of a literal; none that ends the answer"
