@@ -49,8 +49,12 @@ from .rerank import rerank_prompt
 from .task import CompletionTask, EmbeddingTask, EngineSnapshot, Finished, SamplingParams, Tokens
 from .text import TextAssembler
 from .trace import open_trace
+from .workers import Workers
 
 DEFAULT_SAMPLING = SamplingParams()
+
+N_TOKENIZERS = 2
+"""Threads that tokenise long texts. A hostile one of a megabyte takes libllama twenty seconds; nothing stops it."""
 
 LONG_TEXT = 4096
 """Characters above which a text is tokenised off the event loop."""
@@ -103,6 +107,7 @@ class Engine:
         self.n_ctx_slot = slot_context(config, decoder.n_ctx_seq, info.n_ctx_train)
         self.wants_turns = not decoder.can_cut and config.n_checkpoints > 0
         """Whether knowing where turns begin (`CompletionTask.turns`) helps the cache."""
+        self._tokenizers = Workers("tokenizer", N_TOKENIZERS)
         self.failed: EngineError | None = None
         self.rebuilding = False
         """A fatal error was met and the context is being made anew; requests wait."""
@@ -204,6 +209,7 @@ class Engine:
         await asyncio.to_thread(self._store.close)
         if self._preparing is not None:
             await asyncio.wait({self._preparing})  # it reads the model
+        self._tokenizers.close()
         self._samplers.close()
         if self.embedder is not None:
             self.embedder.close()
@@ -419,7 +425,7 @@ class Engine:
         def work() -> NDArray[np.int32]:
             return rerank_prompt(self.vocab, template, query, document)
 
-        return work() if len(query) + len(document) <= LONG_TEXT else await asyncio.to_thread(work)
+        return work() if len(query) + len(document) <= LONG_TEXT else await self._tokenizers.run(work)
 
     async def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = True) -> NDArray[np.int32]:
         """Token ids of `text`, int32[n]; long texts are done on another thread."""
@@ -427,7 +433,7 @@ class Engine:
         def work() -> NDArray[np.int32]:
             return self.vocab.tokenize(text, add_special=add_special, parse_special=parse_special)
 
-        return work() if len(text) <= LONG_TEXT else await asyncio.to_thread(work)
+        return work() if len(text) <= LONG_TEXT else await self._tokenizers.run(work)
 
     def detokenize(self, tokens: Sequence[int] | NDArray[np.int32], *, special: bool = True) -> str:
         """Text of `tokens`; bytes that are not UTF-8 become U+FFFD. Raises InvalidRequest for unknown ids."""

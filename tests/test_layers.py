@@ -68,6 +68,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("metrics", "prometheus_client"),
     ("trace", "environ"),  # $LLAMAHTTP_STEP_TRACE
     ("text", ""),
+    ("workers", "concurrent run_in_executor"),
     ("tools", ""),
     ("tools.events", ""),
     ("tools.pattern", ""),
@@ -155,7 +156,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("binding.sampler_factory", "concurrent"),  # the pool that samples slots in parallel
     ("binding.selftest", "argv environ"),  # run as a program by build_lib.sh
     ("loading", ""),
-    ("engine", "to_thread"),  # loading, and tokenising long texts
+    ("engine", "to_thread"),  # loading, compiling grammars, slot files
     ("sandbox", "jinja2"),
     ("template_caps", ""),
     ("template_messages", ""),
@@ -177,7 +178,6 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.hosts", ""),
     ("api.files", "aiohttp"),
     ("api.keys", "aiohttp"),
-    ("api.renderer", "concurrent run_in_executor"),
     ("api.state", "aiohttp"),
     ("api.count", "aiohttp"),
     ("api.middleware", "aiohttp"),

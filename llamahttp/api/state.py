@@ -16,6 +16,7 @@ from ..errors import Unavailable
 from ..metrics import ServerMetrics
 from ..text import ShownPieces
 from ..tools.detect import detect
+from ..workers import Workers
 from .activity import Activity
 from .control import Controls
 from .cors import Cors
@@ -23,7 +24,6 @@ from .defaults import from_metadata
 from .field import Table
 from .files import Shown
 from .hosts import Hosts
-from .renderer import Renderer
 from .responses.store import ResponseStore
 from .schema import CompletionRequest, completion_request
 from .sessions import Sessions
@@ -75,7 +75,9 @@ class ServerState:
     controls: Controls = field(default_factory=Controls)
     """The completions that run, for requests about them."""
     activity: Activity = field(default_factory=Activity)
-    renderer: Renderer = field(default_factory=Renderer)
+    renderer: Workers = field(default_factory=lambda: Workers("template", 1))
+    """Where templates run: a long conversation takes up to a second. Two threads would only take the GIL from each
+    other, and from the loop."""
     sessions: Sessions = field(default_factory=Sessions)
     responses: ResponseStore = field(default_factory=ResponseStore)
     wake: Callable[[], Awaitable[None]] = stay_awake
