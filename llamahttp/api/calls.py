@@ -91,9 +91,7 @@ def call_grammar(
     triggers = tuple(find_triggers(reading.format, list(tools))) if is_lazy else ()
     beginning = Beginning(is_lazy, reading.may_think, reading.is_open)
     answer = "" if use.is_required else answer
-    lark = to_lark(
-        reading.format, tools, beginning, parallel=use.parallel, ends=ends, strict=use.strict, answer=answer
-    )
+    lark = to_lark(reading.format, tools, beginning, parallel=use.parallel, ends=ends, strict=use.strict, answer=answer)
     return CallGrammar(lark, triggers)
 
 

@@ -3,8 +3,10 @@
     ctx-size = 8192     # a flag without its dashes, or the name of its variable
     no-warmup = true
 
-    [some/model]        ; of the sections `*`, and what wins over it `default`, are for all models, and others for a
-    port = 8081         ; router of several; what comes before the first belongs to `default`
+    [some/model]        ; a section for a model of a router of several, which is passed over
+    port = 8081
+
+Of the sections `*` and `default` are for all models, and `default` wins; what comes before the first belongs to it.
 """
 
 from __future__ import annotations
