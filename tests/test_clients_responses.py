@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,6 +93,17 @@ def test_a_call_that_has_to_be(client: openai.OpenAI) -> None:
         (call,) = response.output
         assert (call.type, call.name, list(json.loads(call.arguments))) == ("function_call", "get_weather", ["city"])
         assert response.tool_choice == choice if isinstance(choice, str) else response.tool_choice.name == "get_weather"
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_custom_tool_gets_a_text_of_its_form(client: openai.OpenAI, streams: bool) -> None:
+    form = {"type": "grammar", "syntax": "regex", "definition": "(look|walk) (north|south)"}
+    move: Any = {"type": "custom", "name": "move", "description": "Move.", "format": form}
+    choice = {"type": "custom", "name": "move"}
+    response = ask(client, "Go!", streams=streams, tools=[move], tool_choice=choice, reasoning=NO_THOUGHT)
+    (call,) = response.output
+    assert (call.type, call.name) == ("custom_tool_call", "move")
+    assert re.fullmatch(form["definition"], call.input)
 
 
 @pytest.mark.parametrize("streams", [False, True])

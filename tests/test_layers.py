@@ -220,6 +220,8 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("api.responses.shapes", ""),
     ("api.responses.parameters", ""),
     ("api.responses.items", ""),
+    ("api.responses.custom_input", ""),
+    ("api.responses.tools", ""),
     ("api.responses.output", ""),
     ("api.responses.request", "msgspec"),
     ("api.responses.dialect", ""),

@@ -58,6 +58,12 @@ def read_tools(tools: Sequence[Any]) -> dict[str, dict[str, Any]]:
         match tool:
             case {"type": "function", "function": {"name": str(name), **rest} as function} if name:
                 check_parameters(rest.get("parameters"), f"tools[{i}].function.parameters")
+            case {"type": str(kind)} if kind != "function":
+                raise InvalidRequest(
+                    f"Field 'tools[{i}].type': tools of a chat are of the type 'function', but got {kind!r};"
+                    " '/v1/responses' also takes those of the type 'custom'",
+                    param="tools",
+                )
             case _:
                 raise InvalidRequest("Expected 'tools' to be an array of {type: function, function: {name, ...}}")
         if name in functions:
@@ -111,5 +117,5 @@ def allowed_name(tool: object) -> str:
 def known_name(name: str, known: Sequence[str]) -> str:
     if name not in known:
         there = f"there are {', '.join(known)}" if known else "there are none"
-        raise InvalidRequest(f"Field 'tool_choice': there is no tool {name!r}; {there}")
+        raise InvalidRequest(f"Field 'tool_choice': there is no tool {name!r}; {there}", param="tool_choice")
     return name

@@ -113,6 +113,7 @@ def test_tools_and_variables_reach_the_template() -> None:
         ({**CONTINUED, "messages": [USER]}, InvalidRequest, "Cannot continue the last message, which is not the assi"),
         ({"tools": 5}, InvalidRequest, "Field 'tools': type must be array, but is number"),
         ({"tools": [5]}, InvalidRequest, "Expected 'tools' to be an array of"),
+        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, InvalidRequest, "Field 'tools[0].type': tools of a chat are"),
         ({"tool_choice": "zz"}, InvalidRequest, "Invalid tool_choice: zz"),
         ({"tool_choice": "required"}, InvalidRequest, "Field 'tool_choice': a call is required"),
         ({"tool_choice": {"type": "function"}}, InvalidRequest, "Invalid tool_choice: an object of the wrong form"),

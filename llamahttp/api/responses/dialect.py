@@ -34,7 +34,7 @@ class ResponsesDialect:
         self._request = chat.request
         self._pieces = chat.rules.pieces
         self._parser = chat.reading.parser()
-        self._output = Output(seals_thoughts=wanted.seals_thoughts, namespaces=wanted.namespaces())
+        self._output = Output(seals_thoughts=wanted.seals_thoughts, origins=wanted.origins())
         self._response = wanted.response(self.id, state.model_name, chat.request)
         self._spans: TokenSpans | None = None
         self._n_reasoning = 0

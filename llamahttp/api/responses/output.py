@@ -10,24 +10,26 @@ from typing import Any, Literal, cast
 
 from ...tools.events import CallBegin, CallEnd, CallText, Content, Event, Reasoning
 from ..logprobs import GeneratedToken
+from .custom_input import MEMBER, CustomInput
 from .items import make_id, seal
 from .shapes import OutputItem, OutputPart
+from .tools import Origin
 
 Payload = dict[str, Any]
 """An event's data, but for its sequence number."""
-Kind = Literal["reasoning", "message", "function_call"]
-PREFIXES: dict[Kind, str] = {"reasoning": "rs", "message": "msg", "function_call": "fc"}
+Kind = Literal["reasoning", "message", "function_call", "custom_tool_call"]
+PREFIXES: dict[Kind, str] = {"reasoning": "rs", "message": "msg", "function_call": "fc", "custom_tool_call": "ctc"}
 
 
 class Output:
     """The items of one response; `take` what its parser finds, then `finish`."""
 
-    def __init__(self, *, seals_thoughts: bool = False, namespaces: Mapping[str, tuple[str, str]] = {}) -> None:
-        """`seals_thoughts`: thoughts also come in the form that clients keep. `namespaces`: of the tools in one, by the
-        names that a chat has for them, it and the names there."""
+    def __init__(self, *, seals_thoughts: bool = False, origins: Mapping[str, Origin] = {}) -> None:
+        """`seals_thoughts`: thoughts also come in the form that clients keep. `origins`: what the client knows tools
+        by, by the names that a chat has for them."""
         self.items: list[OutputItem] = []
         self._seals_thoughts = seals_thoughts
-        self._namespaces = namespaces
+        self._origins = origins
         self._open: OutputItem | None = None
         """The last item, while there may be more of it."""
         self._texts: list[str] = []
@@ -35,6 +37,8 @@ class Output:
         self._logprobs: list[GeneratedToken] = []
         self._is_whole = True
         """The open item can be over as it is."""
+        self._input = CustomInput()
+        """Of the last call of a custom tool."""
 
     def take(self, found: Event, logprobs: Sequence[GeneratedToken] = ()) -> Iterator[Payload]:
         """`logprobs` are those of the tokens of a content."""
@@ -48,12 +52,9 @@ class Output:
                 yield self._delta("response.output_text.delta", text, content_index=0, logprobs=[*logprobs])
             case CallBegin(_, id_call, name):
                 yield from self.finish()
-                self._is_whole = False
-                namespace, name = self._namespaces.get(name, ("", name))
-                within = {"namespace": namespace} if namespace else {}
-                yield self._add("function_call", {"call_id": id_call, "name": name, **within, "arguments": ""})
+                yield self._call(id_call, self._origins.get(name, Origin(name)))
             case CallText(_, text):
-                yield self._delta("response.function_call_arguments.delta", text)
+                yield from self._more_of_call(text)
             case CallEnd():
                 self._is_whole = True
                 yield from self.finish()
@@ -69,6 +70,9 @@ class Output:
         if item["type"] == "function_call":
             item["arguments"] = text
             yield self._event("function_call_arguments.done", item, name=item["name"], arguments=text)
+        elif item["type"] == "custom_tool_call":
+            item["input"] = text
+            yield self._event("custom_tool_call_input.done", item, input=text)
         else:
             part = part_of(item, text, logprobs)
             item["content"] = [part]
@@ -95,6 +99,21 @@ class Output:
             yield self._add(kind, {"summary": [], "content": [], "encrypted_content": None})
         assert self._open is not None
         yield self._event("content_part.added", self._open, content_index=0, part=part_of(self._open, "", []))
+
+    def _call(self, id_call: str, tool: Origin) -> Payload:
+        """Let the open item be a call."""
+        self._is_whole = False
+        self._input = CustomInput()
+        within = {"namespace": tool.namespace} if tool.namespace else {}
+        kind, member = ("custom_tool_call", MEMBER) if tool.is_custom else ("function_call", "arguments")
+        return self._add(cast(Kind, kind), {"call_id": id_call, "name": tool.name, **within, member: ""})
+
+    def _more_of_call(self, text: str) -> Iterator[Payload]:
+        assert self._open is not None, "a call has begun"
+        if self._open["type"] == "function_call":
+            yield self._delta("response.function_call_arguments.delta", text)
+        elif shown := self._input.feed(text):
+            yield self._delta("response.custom_tool_call_input.delta", shown)
 
     def _add(self, kind: Kind, members: dict[str, Any]) -> Payload:
         head = {"id": make_id(PREFIXES[kind]), "type": kind, "status": "in_progress"}

@@ -34,13 +34,15 @@ class InputItem(_ItemType, total=False):
 
 
 class ResponseTool(_ItemType, total=False):
-    """A function, with a JSON Schema of its `parameters`; or a `namespace` of such, its `tools`. Those of any other
-    type are left out."""
+    """A `function`, with a JSON Schema of its `parameters`; a `custom` tool, whose input is a text, which follows the
+    regular expression of its `format` (a grammar in Lark is told to the model, but not enforced); or a `namespace` of
+    such, its `tools`. Those of any other type are left out."""
 
     name: str
     description: str | None
     parameters: dict[str, Any] | None
     strict: bool | None
+    format: dict[str, Any] | None
     tools: list[dict[str, Any]]
 
 
@@ -104,12 +106,12 @@ RESPONSE: tuple[Field, ...] = (
         high=INT32_MAX,
     ),
     Field("n_cmpl", Kind.INTEGER, 1, "A response is one answer.", aliases=("n",), low=1, high=1),
-    Field("tools", Kind.ARRAY, [], "Functions that the model may call.", shape=list[ResponseTool]),
+    Field("tools", Kind.ARRAY, [], "Functions and custom tools that the model may call.", shape=list[ResponseTool]),
     Field(
         "tool_choice",
         Kind.ANY,
         "auto",
-        "`auto`, `none`, `required`, a function (`{type, name}`), or `allowed_tools` (`{type, mode, tools}`).",
+        "`auto`, `none`, `required`, a tool (`{type, name}`), or `allowed_tools` (`{type, mode, tools}`).",
     ),
     Field("text", Kind.SHAPE, {}, "What the text has to be.", shape=TextOptions),
     Field("reasoning", Kind.SHAPE, {}, "`effort`: how much to think; `none` switches it off.", shape=ReasoningOptions),

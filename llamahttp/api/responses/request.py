@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from ...errors import InvalidRequest
-from ..body import encode, json_type
+from ..body import encode
 from ..parameters import CHAT_TABLE
 from ..schema import CompletionRequest
-from ..tool_use import CHOICES
-from .items import Conversation, Item, full_name, kind_of, read_input, with_id, wrong
+from .items import Conversation, Item, kind_of, read_input, with_id, wrong
 from .parameters import ENCRYPTED_REASONING, LOGPROBS, RESPONSE_TABLE
 from .shapes import Response
 from .store import ResponseStore, StoredResponse
-
-log = logging.getLogger(__name__)
+from .tools import Origin, function_of, origins, read_choice, read_tools, tools_of
 
 FORMATS = ("text", "json_object", "json_schema")
 
@@ -63,7 +60,7 @@ class ResponseRequest:
             "messages": conversation.messages,
             "tools": [
                 {"type": "function", "function": function_of(tool, namespace)}
-                for namespace, tool in functions_of(self.tools)
+                for namespace, tool in tools_of(self.tools)
             ],
             "tool_choice": read_choice(values["tool_choice"]),
             "max_tokens": values["max_output_tokens"] if values["max_output_tokens"] >= 0 else None,
@@ -111,13 +108,9 @@ class ResponseRequest:
             "user": values["user"],
         }
 
-    def namespaces(self) -> dict[str, tuple[str, str]]:
-        """Of each tool that stands in one, by the name that a chat has for it: the namespace, and its name there."""
-        return {
-            full_name(namespace, tool["name"]): (namespace, tool["name"])
-            for namespace, tool in functions_of(self.tools)
-            if namespace
-        }
+    def origins(self) -> dict[str, Origin]:
+        """What the client knows its tools by, by the names that a chat has for them."""
+        return origins(self.tools)
 
     def stored(self, response: Response) -> StoredResponse:
         """What is kept of it and of its response."""
@@ -194,85 +187,6 @@ def shared(body: Mapping[str, object]) -> dict[str, object]:
         for name, value in body.items()
         if (field := RESPONSE_TABLE.field_of(name)) is not None and CHAT_TABLE.field_of(name) is field
     }
-
-
-# --- tools
-
-
-def read_tools(tools: Sequence[Any], where: str = "tools") -> list[dict[str, Any]]:
-    """The functions among the tools, and namespaces of such, as they are shown. Raises InvalidRequest for what is no
-    tool."""
-    shown = []
-    for i, tool in enumerate(tools):
-        at = f"{where}[{i}]"
-        match tool:
-            case {"type": "function", "name": str(name)} if name:
-                function = {name: tool.get(name) for name in ("description", "parameters")}
-                strict = tool.get("strict")
-                if not isinstance(strict, bool | None):
-                    raise wrong(f"{at}.strict", f"type must be boolean, but is {json_type(strict)}")
-                shown.append({"type": "function", "name": name, "strict": bool(strict), **function})
-            case {"type": "function"}:
-                raise wrong(f"{at}.name", "a function has a name")
-            case {"type": "namespace", "name": str(name), "tools": list(inner)} if name and where == "tools":
-                description = tool.get("description") or ""
-                within = [each for each in read_tools(inner, f"{at}.tools") if each["type"] == "function"]
-                shown.append({"type": "namespace", "name": name, "description": description, "tools": within})
-            case {"type": str(kind)}:
-                log.debug("%s, of the type %s, is left out", at, kind)
-            case _:
-                raise wrong(at, "a tool is an object with a 'type'")
-    return shown
-
-
-def functions_of(tools: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each function, with its namespace if it has one."""
-    for tool in tools:
-        if tool["type"] == "namespace":
-            yield from ((tool["name"], each) for each in tool["tools"])
-        else:
-            yield "", tool
-
-
-def function_of(tool: Mapping[str, Any], namespace: str = "") -> dict[str, Any]:
-    """A tool as a chat has it; templates show all of it."""
-    shown = {name: tool[name] for name in ("description", "parameters") if tool[name] is not None}
-    shown = {"name": full_name(namespace, tool["name"])} | shown
-    return shown | {"strict": True} if tool["strict"] else shown
-
-
-def read_choice(choice: object) -> object:
-    """`tool_choice` as a chat has it. Raises InvalidRequest."""
-    match choice:
-        case str() if choice in CHOICES:
-            return choice
-        case {"type": "function", "name": str(name), **rest}:
-            return {"type": "function", "function": {"name": full_name(rest.get("namespace"), name)}}
-        case {"type": "allowed_tools", "mode": "auto" | "required" as mode, "tools": list(tools)}:
-            return read_allowed(mode, tools)
-        case {"type": str(kind)} if kind not in ("function", "allowed_tools"):
-            raise wrong("tool_choice", f"there is no tool of the type {kind!r} here")
-    raise wrong("tool_choice", f"Value must be one of {', '.join(CHOICES)}, or name a function or allowed tools")
-
-
-def read_allowed(mode: str, tools: Sequence[object]) -> object:
-    """Those of the allowed tools that are functions; tools of other types have been left out before."""
-    names = [name for tool in tools for name in allowed_name(tool)]
-    if not names:
-        if mode == "required":
-            raise wrong("tool_choice", "a call is required, but none of the allowed tools is a function")
-        return "none"
-    functions = [{"type": "function", "function": {"name": name}} for name in names]
-    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": functions}}
-
-
-def allowed_name(tool: object) -> list[str]:
-    match tool:
-        case {"type": "function", "name": str(name), **rest}:
-            return [full_name(rest.get("namespace"), name)]
-        case {"type": str(kind)} if kind != "function":
-            return []
-    raise wrong("tool_choice.tools", "a tool is {type, name}")
 
 
 # --- the form of the text

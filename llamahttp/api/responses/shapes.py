@@ -40,12 +40,13 @@ class OutputPart(_Part, total=False):
 
 class _OutputItem(TypedDict):
     id: str
-    type: Literal["reasoning", "message", "function_call"]
+    type: Literal["reasoning", "message", "function_call", "custom_tool_call"]
     status: Status
 
 
 class OutputItem(_OutputItem, total=False):
-    """A thought, a message or a call. A call that is `incomplete` must not be made."""
+    """A thought, a message or a call: of a function with `arguments`, of a custom tool with `input`. A call that is
+    `incomplete` must not be made."""
 
     role: Literal["assistant"]
     content: list[OutputPart]
@@ -55,6 +56,7 @@ class OutputItem(_OutputItem, total=False):
     namespace: str
     name: str
     arguments: str
+    input: str
 
 
 class InputDetails(TypedDict):
@@ -260,6 +262,25 @@ class ArgumentsDone(_InItem):
     arguments: str
 
 
+class _InputDelta(_InItem):
+    type: Literal["response.custom_tool_call_input.delta"]
+    delta: str
+
+
+class InputDelta(_InputDelta, total=False):
+    """More of a custom tool's input."""
+
+    timings: Timings
+    cache: CacheUse
+
+
+class InputDone(_InItem):
+    """All of a custom tool's input."""
+
+    type: Literal["response.custom_tool_call_input.done"]
+    input: str
+
+
 class ErrorEvent(_Event):
     """The response cannot go on; it is the last event but one."""
 
@@ -279,5 +300,7 @@ EVENTS = (
     ReasoningDone,
     ArgumentsDelta,
     ArgumentsDone,
+    InputDelta,
+    InputDone,
     ErrorEvent,
 )

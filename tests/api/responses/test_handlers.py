@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from llamahttp.api.openapi import document
 from llamahttp.api.responses.store import ResponseStore
+from llamahttp.api.responses.tools import function_of, read_tools
 from llamahttp.api.routes import ROUTES
 from llamahttp.api.state import STATE
 from tests.answers import Document
@@ -454,7 +455,8 @@ async def test_what_codex_sends(say: Say) -> None:
     ]
     first = (await follow(client, talk, **turn))[-1].response
     thought, call = first.output
-    assert ([tool.name for tool in first.tools], first.text.verbosity) == (["look", "agents"], "low")
+    assert [tool.name for tool in first.tools] == ["look", "apply_patch", "agents"]
+    assert first.text.verbosity == "low"
     talk += [
         # without the text of the thought, as Codex sends it back
         {"type": "reasoning", "summary": [], "encrypted_content": thought.encrypted_content},
@@ -465,6 +467,87 @@ async def test_what_codex_sends(say: Say) -> None:
     assert second.output_text == "It is blue."
     n_said = second.usage.input_tokens_details.cached_tokens - first.usage.input_tokens
     assert n_said >= len("well\n</think>\n\n"), "the thought has come back whole, and is cached"
+
+
+PATCH = '*** Begin Patch\n*** Add File: "a\\b".py\n+print("né \U0001f600")\n*** End Patch\n'
+APPLY: Any = {"type": "custom", "name": "apply_patch", "description": "Edit files."}
+LARK = {"type": "grammar", "syntax": "lark", "definition": 'start: "*** Begin Patch" LF'}
+REGEX = {"type": "grammar", "syntax": "regex", "definition": "[a-z]+"}
+
+
+def patched(text: str = PATCH) -> str:
+    """A call of `apply_patch` as the model writes it."""
+    arguments = json.dumps({"input": text}, ensure_ascii=False)
+    return f'<tool_call>\n{{"name": "apply_patch", "arguments": {arguments}}}\n</tool_call>'
+
+
+@pytest.mark.parametrize("format", [None, {"type": "text"}, LARK])
+async def test_codex_patches_a_file_with_its_custom_tool(say: Say, format: Any) -> None:
+    client = await say(patched(), "Done.")
+    tools = [APPLY | ({"format": format} if format else {})]
+    events = await follow(client, tools=tools, store=True, **NO_THOUGHT)
+    assert kinds(events)[2:] == [
+        "output_item.added",
+        "custom_tool_call_input.delta",
+        "custom_tool_call_input.done",
+        "output_item.done",
+        "completed",
+    ]
+    deltas = [event.delta for event in events if event.type == "response.custom_tool_call_input.delta"]
+    assert ("".join(deltas), len(deltas) > 10) == (PATCH, True)
+    (done,) = [event.input for event in events if event.type == "response.custom_tool_call_input.done"]
+    (call,) = events[-1].response.output
+    assert (done, call.type, call.name, call.input) == (PATCH, "custom_tool_call", "apply_patch", PATCH)
+    assert events[-1].response.tools[0].type == "custom"
+    back = [
+        call.model_dump(exclude_none=True),
+        {"type": "custom_tool_call_output", "call_id": call.call_id, "output": "patched"},
+    ]
+    talk: Any = [{"role": "user", "content": "hi"}, *back]
+    assert (await ask(client, talk, tools=tools, **NO_THOUGHT)).output_text == "Done."
+
+
+async def test_a_custom_tool_that_is_cut_is_not_to_be_run(say: Say) -> None:
+    response = await ask(await say(patched()), tools=[APPLY], max_output_tokens=90, **NO_THOUGHT)
+    (call,) = response.output
+    assert (call.type, call.status) == ("custom_tool_call", "incomplete")
+    assert PATCH.startswith(call.input), "no half of an escape is shown"
+    assert call.input
+
+
+async def test_a_custom_tool_can_be_demanded(say: Say) -> None:
+    client = await say(patched())
+    allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "custom", "name": "apply_patch"}]}
+    for choice in ({"type": "custom", "name": "apply_patch"}, allowed):
+        response = await ask(client, tools=[LOOK, APPLY], tool_choice=choice, **NO_THOUGHT)
+        assert [item.name for item in response.output] == ["apply_patch"]
+
+
+async def test_a_custom_tool_of_a_namespace(say: Say) -> None:
+    client = await say(patched().replace('"apply_patch"', '"fs__apply_patch"'))
+    tools = [{"type": "namespace", "name": "fs", "tools": [APPLY]}]
+    (call,) = (await ask(client, tools=tools, **NO_THOUGHT)).output
+    assert (call.type, call.namespace, call.name, call.input) == ("custom_tool_call", "fs", "apply_patch", PATCH)
+
+
+def test_the_model_is_told_the_form_of_a_custom_tools_input() -> None:
+    def told(format: Any) -> dict[str, Any]:
+        (tool,) = read_tools([APPLY | {"format": format}])
+        return function_of(tool)
+
+    assert told({"type": "text"})["description"] == "Edit files."
+    assert LARK["definition"] in told(LARK)["description"]
+    assert told(REGEX)["parameters"]["properties"]["input"]["pattern"] == "^(?:[a-z]+)$"
+
+
+async def test_tools_that_are_left_out_are_told_of(say: Say, caplog: pytest.LogCaptureFixture) -> None:
+    client = await say("yes")
+    with caplog.at_level("INFO", "llamahttp.api.responses"):
+        response = await ask(client, tools=[{"type": "mcp", "server_label": "x"}, {"type": "bogus" * 99}])
+    assert response.tools == []
+    first, second = [message for message in caplog.messages if "left out" in message]
+    assert first.startswith("tools[0], a tool of the type 'mcp', is left out")
+    assert len(second) < 200
 
 
 async def test_a_tool_of_a_namespace_is_called_by_both_names(say: Say) -> None:
@@ -537,6 +620,21 @@ async def test_parameters_of_llama_server_are_taken(say: Say) -> None:
         ({"input": "hi", "tools": [3]}, "tools[0]", "object"),
         ({"input": "hi", "tools": [{"type": "function"}]}, "tools[0].name", "name"),
         ({"input": "hi", "tools": [LOOK | {"strict": "yes"}]}, "tools[0].strict", "boolean"),
+        ({"input": "hi", "tools": [{"type": "custom"}]}, "tools[0].name", "name"),
+        ({"input": "hi", "tools": [APPLY | {"description": 3}]}, "tools[0].description", "string"),
+        ({"input": "hi", "tools": [APPLY | {"format": {"type": "xml"}}]}, "tools[0].format.type", "text, grammar"),
+        ({"input": "hi", "tools": [APPLY | {"format": 3}]}, "tools[0].format.type", "3"),
+        (
+            {"input": "hi", "tools": [APPLY | {"format": LARK | {"syntax": "gbnf"}}]},
+            "tools[0].format.syntax",
+            "lark, regex",
+        ),
+        (
+            {"input": "hi", "tools": [APPLY | {"format": {"type": "grammar", "syntax": "lark"}}]},
+            "tools[0].format.definition",
+            "string",
+        ),
+        ({"input": "hi", "tool_choice": {"type": "custom", "name": "x"}}, "tool_choice", "no tool 'x'"),
         ({"input": "hi", "tool_choice": "maybe"}, "tool_choice", "auto, none, required"),
         ({"input": "hi", "tool_choice": {"type": "web_search"}}, "tool_choice", "web_search"),
         ({"input": "hi", "text": {"format": {"type": "xml"}}}, "text.format.type", "xml"),

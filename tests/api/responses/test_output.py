@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamahttp.api.responses.output import Output, Payload
+from llamahttp.api.responses.tools import Origin
 from llamahttp.tools.events import CallBegin, CallEnd, CallText, Content, Event, Reasoning
 
 
@@ -38,7 +39,7 @@ def test_thoughts_are_sealed_when_they_are_over() -> None:
 PIECES = st.one_of(
     st.builds(Reasoning, st.text(min_size=1, max_size=3)),
     st.builds(Content, st.text(min_size=1, max_size=3)),
-    st.sampled_from([CallBegin(0, "1", "f"), CallBegin(1, "2", "g")]),
+    st.sampled_from([CallBegin(0, "1", "f"), CallBegin(1, "2", "g"), CallBegin(1, "2", "c")]),
 )
 
 
@@ -47,7 +48,7 @@ def test_events_add_up_to_the_items(pieces: list[Event], is_cut: bool) -> None:
     found: list[Event] = []
     for piece in pieces:
         found += [piece, CallText(0, "{}"), CallEnd(0)] if isinstance(piece, CallBegin) else [piece]
-    output = Output()
+    output = Output(origins={"c": Origin("c", is_custom=True)})
     payloads = told(output, found, is_cut=is_cut)
     texts: dict[str, str] = {}
     open_items: list[str] = []
@@ -65,5 +66,11 @@ def test_events_add_up_to_the_items(pieces: list[Event], is_cut: bool) -> None:
     assert not open_items
     assert list(texts) == [item["id"] for item in output.items]
     for item in output.items:
-        shown = item["arguments"] if item["type"] == "function_call" else item["content"][0]["text"]
+        match item["type"]:
+            case "function_call":
+                shown = item["arguments"]
+            case "custom_tool_call":
+                shown = item["input"]
+            case _:
+                shown = item["content"][0]["text"]
         assert texts[item["id"]] == shown
