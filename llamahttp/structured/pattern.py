@@ -8,6 +8,7 @@ validator is content.
 from __future__ import annotations
 
 import re
+import sys
 
 MAX_PATTERN = 8192
 """Characters."""
@@ -21,7 +22,7 @@ WIDE = {
     "s": r"\t-\r\x1c-\x20\x85\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff",
 }
 """The same, where they stand for all other characters: as many as in any dialect."""
-SAME = frozenset("tnrfv")
+SAME = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v"}
 QUANTIFIER = re.compile(r"\{([0-9]+)(?:,([0-9]*))?\}")
 MAX_TIMES = 999_999
 """Of a quantifier."""
@@ -30,6 +31,10 @@ PROPERTY = re.compile(r"[pP]\{[A-Za-z_=]+\}")
 NAMED = re.compile(r"\?P?<[A-Za-z_]\w*>")
 CONTROL = re.compile(r"c[A-Za-z]")
 SPECIAL = frozenset(r"\.+*?()|[]{}^$#&-~/")
+NEVER = r"\x00-\x07\x0b\x0e-\x1f\x7f"
+"""Characters that no string of an answer holds, since the compiler writes them only as `\\u`, which keys may not have. It
+leaves such a one out of a row of others, so that it must not stand alone."""
+NEVER_IN_JSON = re.compile(f"[{NEVER}]")
 LOOKING = {"?=": "lookahead", "?!": "lookahead", "?<=": "lookbehind", "?<!": "lookbehind"}
 
 
@@ -37,12 +42,12 @@ class PatternError(ValueError):
     """What of a pattern cannot be enforced, or read."""
 
 
-def to_rust(pattern: str) -> str:
-    """`pattern` in Rust's notation; it can stand between slashes. Raises PatternError, not for all that Rust refuses,
-    such as a missing bracket."""
+def to_rust(pattern: str, *, in_json: bool = False) -> str:
+    """`pattern` in Rust's notation; it can stand between slashes. With `in_json` it is for a string in JSON, which may
+    hold fewer characters. Raises PatternError, not for all that Rust refuses, such as a missing bracket."""
     if len(pattern) > MAX_PATTERN:
         raise PatternError(f"it has {len(pattern)} characters, more than the limit of {MAX_PATTERN}")
-    return _Reader(pattern).read()
+    return _Reader(pattern, in_json=in_json).read()
 
 
 def whole(pattern: str) -> str:
@@ -54,8 +59,9 @@ def whole(pattern: str) -> str:
 class _Reader:
     """One pass over the text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, in_json: bool) -> None:
         self._text = text
+        self._in_json = in_json
         self._at = 0
 
     def read(self) -> str:
@@ -81,7 +87,7 @@ class _Reader:
                 return f"\\{char}"
             case "\n":
                 return r"\n"
-        return char
+        return self._writable(char)
 
     def _next(self) -> str:
         char = self._text[self._at : self._at + 1]
@@ -127,14 +133,24 @@ class _Reader:
             return f"[^{WIDE[char.lower()]}]"
         if char in ("b", "B"):
             raise PatternError(f"the word boundary '\\{char}' cannot be enforced")
-        return self._read_character()
+        return self._writable(self._read_character())
+
+    def _writable(self, text: str) -> str:
+        """`text`, which stands for one character."""
+        char = _character(text)
+        if self._in_json and NEVER_IN_JSON.fullmatch(char):
+            raise PatternError(f"the control character {char!r} cannot be enforced")
+        return text
 
     def _read_character(self) -> str:
         """One escaped character, after the backslash."""
         found = self._take(HEX)
         if found:
-            if found[0] == "u" and 0xD800 <= int(found[1:].strip("{}"), 16) < 0xE000:
+            code = int(found[1:].strip("{}"), 16)
+            if 0xD800 <= code < 0xE000:
                 raise PatternError(f"'\\{found}' is half a character")
+            if code > sys.maxunicode:
+                raise PatternError(f"'\\{found}' is no character")
             return f"\\{found}"
         found = self._take(PROPERTY)
         if found:
@@ -158,26 +174,32 @@ class _Reader:
     def _read_class(self) -> str:
         is_negated = self._text.startswith("^", self._at)
         self._at += is_negated
-        parts = []
+        parts, is_none_in_json = [], True
         while (char := self._next()) != "]":
-            parts.append(self._read_member(char, is_negated=is_negated))
+            member = self._read_member(char, is_negated=is_negated)
+            parts.append(member.text)
+            is_none_in_json &= member.is_none_in_json
         if not parts:
             if is_negated:
                 return "(?s:.)"
             raise PatternError("'[]' matches nothing")
+        if self._in_json and is_negated:
+            parts.append(NEVER)  # so that it is not one of them that is left
+        elif self._in_json and is_none_in_json:
+            raise PatternError("control characters cannot be enforced, and one of its '[]' holds nothing else")
         return f"[{'^' if is_negated else ''}{''.join(parts)}]"
 
-    def _read_member(self, char: str, *, is_negated: bool) -> str:
+    def _read_member(self, char: str, *, is_negated: bool) -> _Atom:
         """A character, a range of two, or a class."""
         low = self._read_atom(char, is_negated=is_negated)
         following = self._text[self._at : self._at + 2]
         if not following.startswith("-") or following in ("-", "-]") or low.is_class:
-            return low.text
+            return low
         self._at += 1
         high = self._read_atom(self._next(), is_negated=is_negated)
         if high.is_class:
-            return f"{low.text}\\-{high.text}"
-        return f"{low.text}-{high.text}"
+            return _Atom(f"{low.text}\\-{high.text}", is_class=True)
+        return _Atom(f"{low.text}-{high.text}", last=high.last, first=low.first)
 
     def _read_atom(self, char: str, *, is_negated: bool) -> _Atom:
         if char != "\\":
@@ -199,11 +221,29 @@ class _Reader:
 
 
 class _Atom:
-    """A part of a class."""
+    """A part of a class: characters from the first to the last, or a class."""
 
-    def __init__(self, text: str, *, is_class: bool = False) -> None:
+    def __init__(self, text: str, *, is_class: bool = False, first: str = "", last: str = "") -> None:
         self.text = text
         self.is_class = is_class
+        self.first = first or _character(text)
+        self.last = last or self.first
+
+    @property
+    def is_none_in_json(self) -> bool:
+        if self.is_class or ord(self.last) > ord("\x7f"):
+            return False
+        return all(NEVER_IN_JSON.fullmatch(chr(code)) for code in range(ord(self.first), ord(self.last) + 1))
+
+
+def _character(text: str) -> str:
+    """What stands for one character in Rust's notation, as itself; longer, if it is a class."""
+    kind, code = text[1:2], text[2:]
+    if kind in ("x", "u") and code:
+        return chr(int(code.strip("{}"), 16))
+    if kind in SAME:
+        return SAME[kind]
+    return text[1:] or text
 
 
 def _literal(char: str) -> str:

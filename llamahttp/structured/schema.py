@@ -8,7 +8,7 @@ validates. For that the grammar may hold less than the schema allows:
 - Properties come in the order in which they are listed; then others that are required, then those that are not named.
 - A schema without a `type` is for the type that its keywords are for.
 - White space is one blank, or up to two line ends and 20 blanks, where JSON allows some; at neither end of the whole.
-- Strings hold no control characters but those that `\\n`, `\\r`, `\\t`, `\\b` and `\\f` stand for.
+- Strings hold no control characters but those that `\\n`, `\\r`, `\\t`, `\\b` and `\\f` stand for; nor DEL.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ MAX_TOGETHER = 10
 N_CACHED = 64
 OPENING = frozenset({"patternProperties", "additionalProperties"})
 """They say which properties an object may have that it does not name."""
-CONTROL = re.compile(r"(?<!\\)(?:\\\\)*(\\u00[01]|\x7f)")
+UNWRITABLE = re.compile(r"(?<!\\)(?:\\\\)*(\\u00[01].|[\x7f\ud800-\udfff])")
+"""What the compiler leaves out of the strings of JSON, or cannot read."""
 OPTIONS = {
     "whitespace_pattern": r" |\n{1,2}[ \t]{0,20}",
     "json_allowed_escapes": 'nrbtf\\"',  # with \u a key could be written in a second way, and have any value
@@ -202,8 +203,9 @@ class _Reader:
                     raise SchemaError(at, f"more than {MAX_TOGETHER} patterns hold together with others, the limit")
                 return {name: self._pattern(value, at)}
             case "const" | "enum":
-                if CONTROL.search(json.dumps(value)):
-                    raise SchemaError(at, "control characters in values cannot be enforced")
+                found = UNWRITABLE.search(json.dumps(value, ensure_ascii=False))
+                if found:
+                    raise SchemaError(at, f"the character {_named(found[1])} in a value cannot be enforced")
             case "multipleOf" if is_part:
                 self._factor *= scaled(value)
                 if self._factor > MAX_FACTOR:
@@ -216,7 +218,7 @@ class _Reader:
 
     def _pattern(self, pattern: str, at: str) -> str:
         try:
-            return to_rust(pattern)
+            return to_rust(pattern, in_json=True)
         except PatternError as error:
             raise SchemaError(at, f"the pattern {pattern[:64]!r}: {error}") from None
 
@@ -367,6 +369,11 @@ def _plain(value: Any) -> Any:
         case dict():
             return {key: _plain(each) for key, each in value.items()}
     return value
+
+
+def _named(char: str) -> str:
+    r"""A character as U+007F, from itself or from `\u007f`."""
+    return f"U+{char[2:].upper() if char[1:] else f'{ord(char):04X}'}"
 
 
 def _shown(value: Any) -> str:
