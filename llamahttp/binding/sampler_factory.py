@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ MAX_HISTORY = 1 << 20
 
 MAX_INFILL_PIECE = 512
 """Bytes of a token's text that libllama's infill has room for."""
+
+LONG_CHOICE_S = 0.0005
+"""Seconds for a choice among allowed tokens above which those of other slots are made on the pool."""
 
 
 class LlamaSamplerFactory:
@@ -184,8 +188,14 @@ class LlamaSamplerFactory:
         rows = [i for i, sampler in enumerate(samplers) if sampler.rejects(tokens[i])]
         if not rows:
             return
-        again = self._pool.map(self._choose_allowed, [samplers[i] for i in rows], [logits[i] for i in rows])
-        for i, token in zip(rows, again, strict=True):
+        began, (first, *others) = time.perf_counter(), rows
+        tokens[first] = samplers[first].choose_allowed(self._own, logits[first], self._all_tokens)
+        # threads gain only where llguidance, which needs no GIL, takes most of the time: else they wait for each other
+        is_long = time.perf_counter() - began > LONG_CHOICE_S
+        chosen = (self._pool.map if is_long else map)(
+            self._choose_allowed, [samplers[i] for i in others], [logits[i] for i in others]
+        )
+        for i, token in zip(others, chosen, strict=True):
             tokens[i] = token
 
     def _sample_greedy(self, samplers: Sequence[LlamaSampler], logits: NDArray[np.float32]) -> list[int]:
