@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from llamahttp.binding.sampler import LlamaSampler
-from llamahttp.binding.sampler_factory import LlamaSamplerFactory
+from llamahttp.binding.sampler_factory import LONG_CHOICE_S, LlamaSamplerFactory
 from llamahttp.candidates import NO_TOKEN
 from llamahttp.sampling import Tier
 from llamahttp.task import SamplingParams
@@ -44,8 +44,9 @@ class SomeVocab:
 class FakeConstraint:
     """Allows some tokens, after those that it forces have come."""
 
-    def __init__(self, allowed: NDArray[np.bool_], forced: tuple[int, ...] = ()) -> None:
+    def __init__(self, allowed: NDArray[np.bool_], forced: tuple[int, ...] = (), *, mask_seconds: float = 0.0) -> None:
         self.allowed = allowed
+        self.mask_seconds = mask_seconds
         self.forced_tokens = list(forced)
         self.accepted: list[int] = []
         self.mask_threads: list[str] = []
@@ -58,6 +59,7 @@ class FakeConstraint:
 
     def mask(self) -> NDArray[np.bool_]:
         self.mask_threads.append(threading.current_thread().name)
+        time.sleep(self.mask_seconds)
         return self.allowed
 
     def accept(self, token: int) -> None:
@@ -164,11 +166,16 @@ def wait_until(is_true: Callable[[], bool]) -> None:
 
 
 @TIERS
-def test_masks_are_computed_on_the_pool(factory: LlamaSamplerFactory, params: SamplingParams) -> None:
-    constraint = FakeConstraint(only(5))
-    answer(factory, params, constraint, logits_of(3))
-    assert constraint.mask_threads
-    assert all(name.startswith("sampling") for name in constraint.mask_threads)
+def test_masks_that_take_long_are_computed_on_the_pool(factory: LlamaSamplerFactory, params: SamplingParams) -> None:
+    """All but the first, which tells that they do."""
+    constraints = [FakeConstraint(only(5), mask_seconds=2 * LONG_CHOICE_S) for _ in range(4)]
+    samplers = [factory.open(params, NO_PROMPT, constraint) for constraint in constraints]
+    assert factory.sample(samplers, logits_of(4)) == [5] * 4
+    first, *others = [constraint.mask_threads for constraint in constraints]
+    assert first == [threading.current_thread().name]
+    assert all(name.startswith("sampling") for names in others for name in names)
+    for sampler in samplers:
+        sampler.close()
 
 
 @TIERS
