@@ -138,7 +138,11 @@ def make_template(config: ServerConfig, engine: Engine) -> ChatTemplate:
     )
 
     def make(source: str, tool_use: ChatTemplate | None = None) -> ChatTemplate:
-        return ChatTemplate(source, bos=bos, eos=eos, strip_bos=vocab.adds_bos, tool_use=tool_use)
+        template = ChatTemplate(source, bos=bos, eos=eos, strip_bos=vocab.adds_bos, tool_use=tool_use)
+        if template.fault:
+            fault = " ".join(template.fault.split())
+            log.warning("the chat template renders no chat, so that each will be refused: %s", fault)
+        return template
 
     def make_models(variant: str, tool_use: ChatTemplate | None = None) -> ChatTemplate | None:
         source = engine.info.chat_templates.get(variant)

@@ -18,6 +18,7 @@ from .errors import InvalidRequest
 from .sandbox import FAULTS, Sandbox
 from .template_caps import Message, find_caps
 from .template_messages import Adapter, last_text, without_needless_refusals
+from .template_probes import Probes
 from .text import encodable
 
 MAX_MESSAGE_CHARS = 2000
@@ -63,10 +64,16 @@ class ChatTemplate:
             self._template = self._sandbox.compile_bounded(without_needless_refusals(source))
         except FAULTS as error:
             raise InvalidRequest(self._explain(error)) from error
+        self._probes = Probes()
         self.caps = find_caps(self._attempt)
         self.thinks = any(mark in source for mark in THOUGHT_ENDS)
         """It knows the end of a thought."""
         self._adapt = Adapter(self.caps, source)
+
+    @property
+    def fault(self) -> str:
+        """Why it renders no chat at all; empty if it renders some."""
+        return self._probes.fault
 
     def for_tools(self, tools: Sequence[dict[str, Any]] | None) -> ChatTemplate:
         """The template that is made for such tools, this one or its variant."""
@@ -146,11 +153,21 @@ class ChatTemplate:
             raise InvalidRequest(self._explain(error)) from error
 
     def _attempt(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), **kwargs: Any) -> str:
-        """The prompt for messages that are not adapted; empty if the template refuses them."""
-        try:
-            return self._render(messages, tools, True, _variables(kwargs))
-        except InvalidRequest:
-            return ""
+        """The prompt for messages that are not adapted, as a probe."""
+        return self._probes.make(lambda: self._render(messages, tools, True, _variables(kwargs)))
+
+    def probe(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[dict[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+        kwargs: Mapping[str, Any] = {},
+    ) -> str:
+        """The prompt for `messages`; empty if the template refuses them, or has had too much time for its probes."""
+        return self._probes.make(
+            lambda: self.render(messages, tools=tools, add_generation_prompt=add_generation_prompt, kwargs=kwargs)
+        )
 
     def _strftime_now(self, format: str) -> str:
         return self._clock().strftime(format)

@@ -50,6 +50,10 @@ FAULTS = (
 """What a template's mistakes can raise while it is compiled or rendered."""
 
 
+class TooSlow(TemplateRuntimeError):
+    """A rendering takes longer than MAX_SECONDS."""
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
     """Compiles templates and renders them, one at a time."""
 
@@ -131,7 +135,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def _check_time(self) -> None:
         if monotonic() > self._deadline:
-            raise TemplateRuntimeError(f"the chat template takes longer than {MAX_SECONDS:g} s")
+            raise TooSlow(f"the chat template takes longer than {MAX_SECONDS:g} s")
 
     def _bounded(self, function: Callable[..., Any], size: Callable[..., int] | None) -> Callable[..., Any]:
         """A filter that looks at the clock and, where `size` tells how large its result can be, at that."""

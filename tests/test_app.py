@@ -49,9 +49,9 @@ async def test_an_application_without_its_model_says_so() -> None:
     [
         ({"grammar": 'root ::= "a'}, "--grammar: failed to parse grammar: "),
         ({"grammar": "root ::= root"}, "--grammar: failed to parse grammar: "),
-        ({"json_schema": {"type": "string", "pattern": "a(b"}}, "--json-schema: JSON schema: at its root: a pattern"),
+        ({"json_schema": {"type": "string", "pattern": "a(b"}}, "--json-schema: JSON schema: at '/pattern': the"),
         (
-            {"json_schema": {"properties": {"a": {"uniqueItems": True}}}},
+            {"json_schema": {"properties": {"a": {"not": {}}}}},
             "--json-schema: JSON schema: at '/properties/a",
         ),
         (
@@ -82,6 +82,14 @@ async def test_templates_configured_and_of_the_model() -> None:
         assert make_template(ServerConfig(chat_template="llama3"), engine).source == BUILTIN_TEMPLATES["llama3"]
         with pytest.raises(StartupError, match=r"^--chat-template: chat template, line 2: [^\n]*$"):
             make_template(ServerConfig(chat_template="a\n{{"), engine)
+
+
+async def test_a_template_that_renders_no_chat_is_told_of_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    async with fake_engine() as engine:
+        make_template(ServerConfig(chat_template="{{ foo.bar.baz }}"), engine)
+    (warning,) = caplog.messages
+    assert warning.startswith("the chat template renders no chat, so that each will be refused: chat template, line 1:")
+    assert "'foo' is undefined" in warning
 
 
 async def test_the_model_s_variant_for_tools(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ import pytest
 from llamahttp.builtin_templates import CHATML
 from llamahttp.chat_template import ChatTemplate
 from llamahttp.errors import InvalidRequest
+from llamahttp.tools.detect import detect
 
 CONVERSATION = [
     {"role": "system", "content": "Be brief."},
@@ -389,6 +390,46 @@ def test_a_template_that_runs_on_is_stopped(source: str) -> None:
     with pytest.raises(InvalidRequest, match=r"longer than 1 s|recursion"):
         template.render([{"role": "user", "content": "go"}])
     assert time.monotonic() - start < 5
+
+
+LOOPS = "{% for i in range(10000) %}{% for j in range(10000) %}{% for k in range(10000) %}{% endfor %}"
+LOOPS += "{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        (LOOPS, "longer than 1 s"),
+        ("{% if tools %}" + LOOPS + "{% endif %}", ""),
+        # each short enough by itself
+        ("{% for i in range(20) %}{% for j in range(20000) %}{% endfor %}{% endfor %}", ""),
+    ],
+)
+def test_a_slow_template_does_not_hold_up_the_start(source: str, fault: str) -> None:
+    started = time.thread_time()
+    template = ChatTemplate(source)
+    detect(template)
+    assert time.thread_time() - started < 4, "at most 1 s of probes, and the last of at most 1 s"
+    assert fault in template.fault
+    assert bool(fault) == bool(template.fault)
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("{{ foo.bar.baz }}", "chat template, line 1: 'foo' is undefined"),
+        ("{{ raise_exception('Not\nfor you.') }}", "Not\nfor you."),
+        ("\n{% include 'x' %}", "line 2: no loader"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
+    ],
+)
+def test_a_template_that_renders_nothing_says_why(source: str, fault: str) -> None:
+    assert fault in ChatTemplate(source).fault
+
+
+@pytest.mark.parametrize("condition", ["messages[0].role == 'system'", "tools", "messages | length > 1"])
+def test_a_template_that_renders_some_chats_has_no_fault(condition: str) -> None:
+    assert not ChatTemplate("{% if not (" + condition + ") %}{{ raise_exception('no') }}{% endif %}x").fault
 
 
 @pytest.mark.parametrize(

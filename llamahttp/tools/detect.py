@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
-from ..errors import InvalidRequest
 from . import formats
 from .format import ChatFormat, Island, Thought, mark
 from .pattern import (
@@ -74,7 +73,7 @@ class Template(Protocol):
 
     source: str
 
-    def render(
+    def probe(
         self,
         messages: Sequence[Message],
         *,
@@ -128,12 +127,7 @@ class _Samples:
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False, **kwargs: Any) -> str:
         """Empty if the template refuses."""
-        try:
-            return self._template.render(
-                messages, tools=[TOOL], add_generation_prompt=add_generation_prompt, kwargs=kwargs
-            )
-        except InvalidRequest:
-            return ""
+        return self._template.probe(messages, tools=[TOOL], add_generation_prompt=add_generation_prompt, kwargs=kwargs)
 
 
 # --- text in segments
@@ -408,12 +402,8 @@ def _id_length(template: Template) -> int:
 
 
 def _takes_id(template: Template, id_call: str) -> bool:
-    try:
-        message = {"role": "assistant", "content": "", "tool_calls": [call(0, id_call)]}
-        template.render([USER, message], tools=[TOOL])
-    except InvalidRequest:
-        return False
-    return True
+    message = {"role": "assistant", "content": "", "tool_calls": [call(0, id_call)]}
+    return bool(template.probe([USER, message], tools=[TOOL], add_generation_prompt=True))
 
 
 # --- reasoning, and what surrounds content
