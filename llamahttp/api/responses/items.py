@@ -24,6 +24,8 @@ Item = dict[str, Any]
 Message = dict[str, Any]
 
 MAX_ITEMS = 65_536
+N_SHOWN = 64
+"""Characters of a type that nobody knows, in what is told of it."""
 SEAL = "llamahttp1."
 """What thoughts begin with that clients keep for us; those of other servers nobody can read."""
 ROLES = ("user", "assistant", "system", "developer")
@@ -39,6 +41,30 @@ CALLS = {
 }
 """Calls that clients make: what is called, where the item does not say, and the member with the arguments."""
 OUTPUTS = {"tool_search_output", *(f"{kind}_output" for kind in CALLS)} - {"tool_search_call_output"}
+SKIPPED = frozenset(
+    {
+        "web_search_call",
+        "file_search_call",
+        "computer_call",
+        "computer_call_output",
+        "image_generation_call",
+        "code_interpreter_call",
+        "mcp_list_tools",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "mcp_call",
+        "program",
+        "program_output",
+        "compaction",
+        "compaction_summary",
+        "context_compaction",
+        "compaction_trigger",
+        "ghost_snapshot",
+        "additional_tools",
+        "configuration_update",
+    }
+)
+"""Items that clients send back or keep for themselves, and that say nothing to a chat."""
 OPEN_OUTPUTS = OUTPUTS - {"function_call_output", "custom_tool_call_output"}
 
 
@@ -150,8 +176,11 @@ class Conversation:
             self._add_thought(item, where)
         elif "role" in item:
             raise wrong(f"{where}.type", f"a message is of the type 'message', but got {kind!r}")
-        else:
+        elif kind in SKIPPED:
             log.debug("%s, an item of the type %s, is left out", where, kind)
+        else:
+            known = ", ".join(["message", "reasoning", *CALLS, *sorted(OUTPUTS)])
+            raise wrong(f"{where}.type", f"Value must be one of {known}, but got {kind[:N_SHOWN]!r}")
 
     def _add_message(self, item: Item, where: str) -> None:
         role = item.get("role")

@@ -13,7 +13,7 @@ from typing import Any
 from ..body import json_type
 from ..tool_use import CHOICES
 from .custom_input import MEMBER
-from .items import full_name, wrong
+from .items import N_SHOWN, full_name, wrong
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +21,6 @@ KINDS = ("function", "custom")
 """Types of tools that can be called."""
 INPUT_FORMATS = ("text", "grammar")
 SYNTAXES = ("lark", "regex")
-N_SHOWN = 64
-"""Characters of a type that nobody knows, in the log."""
 
 
 @dataclass(frozen=True, slots=True)

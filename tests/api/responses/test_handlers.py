@@ -611,6 +611,8 @@ async def test_parameters_of_llama_server_are_taken(say: Say) -> None:
         ({"input": [{"role": "user"}]}, "input[0].content", "string or array"),
         ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "input[0].content[0].text", "string"),
         ({"input": [{"role": "user", "content": [{"type": "x"}]}]}, "input[0].content[0].type", "'x'"),
+        ({"input": [{"type": "bogus"}]}, "input[0].type", "message, reasoning, function_call"),
+        ({"input": [{"role": "user", "content": "hi"}, {"type": "x" * 999}]}, "input[1].type", "'xxx"),
         ({"input": [{"type": "mesage", "role": "user", "content": "hi"}]}, "input[0].type", "mesage"),
         ({"input": [{"type": "function_call", "call_id": "1", "name": "f"}]}, "input[0].arguments", "string"),
         ({"input": [{"type": "function_call_output", "output": "f"}]}, "input[0].call_id", "string"),
