@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import NoneType
@@ -20,9 +21,13 @@ from .turns import turn_offsets
 if TYPE_CHECKING:
     from ..chat_template import ChatTemplate
 
+log = logging.getLogger(__name__)
+
 DEFAULT_CONFIG = ServerConfig()
 
-TEXT_FIELDS = ("name", "reasoning_content", "tool_call_id")
+TEXT_FIELDS = ("name", "reasoning_content", "refusal", "tool_call_id")
+SAID = ("content", "tool_calls", "reasoning_content", "refusal")
+"""Members that an assistant's message has one of: what an agent got it can send back."""
 
 MEDIA = {"image_url": "image", "input_audio": "audio", "input_video": "video", "video_url": "video"}
 
@@ -53,12 +58,14 @@ def chat_prompt(
     config: ServerConfig = DEFAULT_CONFIG,
     *,
     finds_turns: bool = False,
+    thinks: bool = True,
 ) -> ChatPrompt:
     """Check a chat and render it: `body` holds its messages, `values` is what `CHAT_TABLE` makes of the rest.
 
-    `finds_turns` renders it twice more, to fill `turns`. Raises InvalidRequest, and NotSupported for what is not there
-    yet.
+    `finds_turns` renders it twice more, to fill `turns`. `thinks`: the model is let think where neither the chat nor
+    the configuration says whether it should. Raises InvalidRequest, and NotSupported for what is not there yet.
     """
+    check_extras(values)
     read_format(values)
     messages = read_messages(body)
     use = read_tool_use(values)
@@ -67,8 +74,8 @@ def chat_prompt(
     template = template.for_tools(tools)
     format = detect(template)
     thought = format.thought
-    thinks = {"enable_thinking": True} if template.thinks else {}
-    inputs: dict[str, Any] = {"tools": tools, "kwargs": thinks | config.template_variables | template_kwargs(values)}
+    switch = {"enable_thinking": thinks} if template.thinks else {}
+    inputs: dict[str, Any] = {"tools": tools, "kwargs": switch | config.template_variables | template_kwargs(values)}
 
     def render(messages: Sequence[dict[str, Any]], *, adds_prompt: bool = False) -> str:
         return template.render(messages, add_generation_prompt=adds_prompt, **inputs)
@@ -90,6 +97,15 @@ def chat_prompt(
             prompt = replace(prompt, thought=thought.opening(text))
     turns = turn_offsets(prompt.text, messages, render) if finds_turns else ()
     return replace(prompt, turns=turns, format=format, use=use)
+
+
+def check_extras(values: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest for the forms of tools that OpenAI's API had before `tools`."""
+    for old, new in (("functions", "tools"), ("function_call", "tool_choice")):
+        if values[old] not in (None, [], "none", "auto"):
+            raise InvalidRequest(f"Field '{old}': this form is not supported; give '{new}' instead", param=old)
+    if values["web_search_options"] is not None:
+        log.info("'web_search_options' is ignored: this server searches nothing")
 
 
 def in_one_piece(message: dict[str, Any], field: str) -> dict[str, Any]:
@@ -133,8 +149,8 @@ def continued(
 
 
 def read_messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The messages, a new list; none are an answer's beginning, as in llama-server. Raises InvalidRequest for any that
-    the API does not allow."""
+    """The messages, a new list; none are an answer's beginning, as in llama-server. A refusal is content. Raises
+    InvalidRequest for any that the API does not allow."""
     if "messages" not in body:
         raise InvalidRequest("'messages' is required")
     messages = body["messages"]
@@ -142,7 +158,19 @@ def read_messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise InvalidRequest("Expected 'messages' to be an array")
     for i, message in enumerate(messages):
         check_message(message, f"messages[{i}]")
-    return list(messages)
+    return list(map(with_refusal, messages))
+
+
+def with_refusal(message: dict[str, Any]) -> dict[str, Any]:
+    """`message` with what it refuses in as content: templates know no other place for it."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return message | {"content": list(map(as_text, content))}
+    return message | {"content": message["refusal"]} if message.get("refusal") and not content else message
+
+
+def as_text(part: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "text", "text": part["refusal"]} if part["type"] == "refusal" else part
 
 
 def check_message(message: Any, where: str) -> None:
@@ -153,7 +181,7 @@ def check_message(message: Any, where: str) -> None:
         raise InvalidRequest(f"'{where}' must have a 'role', which is a string")
     if role != "assistant" and "content" not in message:
         raise InvalidRequest(f"All non-assistant messages must contain 'content', but '{where}' does not")
-    if role == "assistant" and "content" not in message and "tool_calls" not in message:
+    if role == "assistant" and not any(name in message for name in SAID):
         raise InvalidRequest("Assistant message must contain either 'content' or 'tool_calls'!")
     for name in TEXT_FIELDS:
         if not isinstance(message.get(name), (str, NoneType)):
@@ -188,7 +216,7 @@ def check_call(call: Any, where: str) -> None:
 
 def check_part(part: Any) -> None:
     match part:
-        case {"type": "text", "text": str()}:
+        case {"type": "text", "text": str()} | {"type": "refusal", "refusal": str()}:
             return
         case {"type": str(kind)} if kind in MEDIA:
             raise NotSupported(f"{MEDIA[kind]} input is not supported by this server")

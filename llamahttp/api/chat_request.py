@@ -29,21 +29,28 @@ class ChatRequest:
 
 
 async def render_chat(
-    state: ServerState, body: Mapping[str, object], values: Mapping[str, Any], *, finds_turns: bool = False
+    state: ServerState,
+    body: Mapping[str, object],
+    values: Mapping[str, Any],
+    *,
+    finds_turns: bool = False,
+    thinks: bool = True,
 ) -> ChatPrompt:
     """`chat_prompt`, beside the event loop."""
     template = state.require_template()
     return await state.renderer.run(
-        functools.partial(chat_prompt, body, values, template, state.config, finds_turns=finds_turns)
+        functools.partial(chat_prompt, body, values, template, state.config, finds_turns=finds_turns, thinks=thinks)
     )
 
 
-async def read_chat(state: ServerState, body: Mapping[str, object], *, repeats: bool = True) -> ChatRequest:
+async def read_chat(
+    state: ServerState, body: Mapping[str, object], *, repeats: bool = True, thinks: bool = True
+) -> ChatRequest:
     """Decode and render a body of `/v1/chat/completions`; `repeats`: answers that go on with a message begin with it,
-    where llama-server's do. Raises what a client is told."""
+    where llama-server's do; `thinks`: as for `chat_prompt`. Raises what a client is told."""
     engine = state.require_engine()
     request = state.decode(CHAT_TABLE, body)
-    chat = await render_chat(state, body, request.values, finds_turns=engine.wants_turns)
+    chat = await render_chat(state, body, request.values, finds_turns=engine.wants_turns, thinks=thinks)
     parses = not state.config.skip_chat_parsing
     reading = read_answers(chat, request.values["reasoning_format"], parses=parses)
     tokens = await tokenize_prompt(engine, chat.text)
@@ -54,10 +61,10 @@ async def read_chat(state: ServerState, body: Mapping[str, object], *, repeats: 
     return ChatRequest(request, prompt, reading, rules)
 
 
-async def count_tokens(state: ServerState, body: Mapping[str, object]) -> int:
+async def count_tokens(state: ServerState, body: Mapping[str, object], *, thinks: bool = True) -> int:
     """Tokens of the prompt that a body of `/v1/chat/completions` becomes. Raises what a client is told."""
     values = CHAT_TABLE.decode(body, state.defaults)
-    chat = await render_chat(state, body, values)
+    chat = await render_chat(state, body, values, thinks=thinks)
     return len(await tokenize_prompt(state.require_engine(), chat.text))
 
 

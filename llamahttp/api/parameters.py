@@ -73,10 +73,11 @@ class _MessageRole(TypedDict):
 
 
 class Message(_MessageRole, total=False):
-    """A message of a chat. An assistant's may have `tool_calls` in place of `content`."""
+    """A message of a chat. An assistant's may have another of these members in place of `content`."""
 
     content: str | list[ContentPart] | None
     reasoning_content: str | None
+    refusal: str | None
     tool_calls: list[dict[str, Any]] | None
     tool_call_id: str
     name: str
@@ -381,6 +382,15 @@ INFILL: tuple[Field, ...] = (
 )
 """Further parameters of `/infill`."""
 
+
+def _is_given(value: Any) -> bool:
+    return value is not None
+
+
+def _is_not_text(modalities: tuple[str, ...]) -> bool:
+    return set(modalities) > {"text"} or "text" not in modalities
+
+
 CHAT: tuple[Field, ...] = (
     Field("messages", Kind.ANY, None, "The chat so far.", required=True, shape=list[Message]),
     Field("logprobs", Kind.BOOLEAN, False, "Give log probabilities."),
@@ -401,7 +411,8 @@ CHAT: tuple[Field, ...] = (
         Kind.OBJECT,
         {},
         "`{type: text}`, `{type: json_object}`, or `{type: json_schema, json_schema: {schema}}`: what the answer is "
-        "after its thought. The schema is always enforced, as with `strict`; what cannot be is refused.",
+        "after its thought. The schema is always enforced, and what cannot be is refused; only `uniqueItems` is then "
+        "left to the model, unless `json_schema` has `strict`.",
     ),
     Field("add_generation_prompt", Kind.BOOLEAN, None, "End the prompt with the beginning of an answer."),
     Field(
@@ -412,6 +423,12 @@ CHAT: tuple[Field, ...] = (
     ),
     Field("chat_template_kwargs", Kind.OBJECT, {}, "Further variables for the chat template."),
     Field("reasoning_effort", Kind.STRING, None, "How much to think; `none` switches thinking off."),
+    Field("functions", Kind.ANY, None, "Refused: the old form of `tools`."),
+    Field("function_call", Kind.ANY, None, "Refused: the old form of `tool_choice`."),
+    Field("modalities", Kind.STRINGS, ("text",), "`text`; answers do not sound yet.", high=2, later=_is_not_text),
+    Field("audio", Kind.ANY, None, "Answers do not sound yet.", later=_is_given),
+    Field("prediction", Kind.ANY, None, "Accepted; it would make the same answer come sooner.", inert=True),
+    Field("web_search_options", Kind.ANY, None, "Accepted, and ignored: nothing is searched.", inert=True),
 )
 """Further parameters of `/v1/chat/completions`; `logprobs` is a boolean there."""
 

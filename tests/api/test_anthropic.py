@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llamahttp.api.anthropic.blocks import BlockWriter, whole_blocks
+from llamahttp.api.anthropic.blocks import BlockWriter, Thoughts, whole_blocks
 from llamahttp.api.anthropic.parameters import COUNT_TABLE, MESSAGES_TABLE
 from llamahttp.api.anthropic.translation import messages_request, prompt_body
 from llamahttp.api.openapi import document
@@ -38,6 +38,8 @@ LOOK: dict[str, Any] = {
 }
 CALL = '<tool_call>\n{"name": "look", "arguments": {"at": "sky"}}\n</tool_call>'
 OFF = {"thinking": {"type": "disabled"}}
+ON = {"thinking": {"type": "adaptive"}}
+THOUGHT = "well\n</think>\n\nyes"
 
 
 class SayingDecoder(FakeDecoder):
@@ -395,8 +397,13 @@ def test_arguments_that_are_no_json_are_none() -> None:
 
 
 def test_thoughts_can_be_left_out() -> None:
-    (block,) = whole_blocks(written(Reasoning("a"), omits_thoughts=True))
+    (block,) = whole_blocks(written(Reasoning("a"), thoughts=Thoughts.OMITTED))
     assert block == {"type": "thinking", "thinking": "", "signature": "sig"}
+
+
+def test_text_around_a_hidden_thought_is_one_block() -> None:
+    events = written(Content("a"), Reasoning("b"), Content("c"), thoughts=Thoughts.HIDDEN)
+    assert whole_blocks(events) == text("ac")
 
 
 # --- answers
@@ -474,20 +481,60 @@ async def test_a_stop_word_of_the_server_is_no_stop_sequence(say: Any) -> None:
 
 @pytest.mark.parametrize("streams", [False, True])
 async def test_thoughts_are_blocks_with_a_signature(say: Any, streams: bool) -> None:
-    client = await say("well\n</think>\n\nyes")
+    client = await say(THOUGHT)
     if streams:
-        events = await ask_events(client)
+        events = await ask_events(client, **ON)
         content = whole_blocks([event for event in events if event["type"].startswith("content_block")])
         signature = events[0]["message"]["id"]
     else:
-        answer = await ask(client)
+        answer = await ask(client, **ON)
         content, signature = answer["content"], answer["id"]
     assert content == [{"type": "thinking", "thinking": "well", "signature": signature}, *text("yes")]
 
 
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("body", [{}, OFF])
+async def test_who_asks_for_no_thinking_gets_text_first(say: Any, streams: bool, body: Any) -> None:
+    """Though the model, as its server has it, thinks: `message.content[0].text` is what scripts print."""
+    client = await say(THOUGHT, template="<think>\n{# </think> #}")
+    if streams:
+        events = await ask_events(client, **body)
+        content = whole_blocks([event for event in events if event["type"].startswith("content_block")])
+        usage = events[-2]["usage"]
+    else:
+        answer = await ask(client, **body)
+        content, usage = answer["content"], answer["usage"]
+    assert (content, usage["output_tokens"]) == (text("yes"), len(THOUGHT) + 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "config", "is_on"),
+    [
+        ({}, {}, False),
+        (OFF, {}, False),
+        (ON, {}, True),
+        ({"thinking": {"type": "enabled", "budget_tokens": 9}}, {}, True),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, {}, True),
+        ({}, {"template_kwargs": (("enable_thinking", True),)}, True),
+        (OFF, {"template_kwargs": (("enable_thinking", True),)}, False),
+        (ON, {"template_kwargs": (("enable_thinking", False),)}, True),
+    ],
+)
+async def test_the_model_thinks_when_it_is_asked_to(say: Any, body: Any, config: Any, is_on: bool) -> None:
+    client = await say("x", "{{ 'yes' if enable_thinking else 'no' }}{# </think> #}", **config)
+    answer = await post(client, f"{PATH}/count_tokens", {"messages": [USER]} | body)
+    assert answer["input_tokens"] == len("yes" if is_on else "no")
+    assert (await ask(client, **body))["usage"]["input_tokens"] == answer["input_tokens"]
+
+
+async def test_who_asks_the_template_to_think_is_shown_it(say: Any) -> None:
+    answer = await ask(await say(THOUGHT), chat_template_kwargs={"enable_thinking": True})
+    assert [block["type"] for block in answer["content"]] == ["thinking", "text"]
+
+
 async def test_thoughts_that_are_not_to_be_shown(say: Any) -> None:
     thinking = {"type": "adaptive", "display": "omitted"}
-    (thought, said) = (await ask(await say("well\n</think>\n\nyes"), thinking=thinking))["content"]
+    (thought, said) = (await ask(await say(THOUGHT), thinking=thinking))["content"]
     assert (thought["thinking"], bool(thought["signature"]), said["text"]) == ("", True, "yes")
 
 
@@ -713,12 +760,14 @@ async def test_what_a_chat_refuses(say: Any, body: dict[str, Any], message: str)
 
 async def test_a_stream_with_the_package(say: Any) -> None:
     client = await say("well\n</think>\n\nI look.\n" + CALL)
+    thinking: Any = {"type": "enabled", "budget_tokens": 1024}  # as Claude Code asks
     async with package(client) as opened:
         async with opened.messages.stream(
             model="any",
             max_tokens=200,
             messages=[USER],
             tools=[LOOK],
+            thinking=thinking,
         ) as stream:
             kinds = [event.type async for event in stream]
             message = await stream.get_final_message()
@@ -727,6 +776,7 @@ async def test_a_stream_with_the_package(say: Any) -> None:
             max_tokens=200,
             messages=[USER],
             tools=[LOOK],
+            thinking=thinking,
         )
     assert {"thinking", "signature", "text", "input_json"} <= set(kinds)
     for each in (message, whole):
@@ -742,6 +792,19 @@ async def test_what_the_engine_is_asked_for(start: Start) -> None:
     assert (given.temperature, given.top_k, given.top_p) == (0.3, 7, 0.5)
     assert (default.temperature, default.top_k, default.top_p) == (0.8, 40, 0.95)
     assert [task.n_predict for task in recorder(client).tasks] == [3, 2]
+
+
+async def test_servers_of_tools_are_not_called(say: Any, caplog: pytest.LogCaptureFixture) -> None:
+    client = await say("x")
+    server = {"type": "url", "url": "https://example.com/mcp", "name": "m"}
+    message = await ask_error(client, {"messages": [USER], "mcp_servers": [server]})
+    assert message == "Field 'mcp_servers': this server calls no tools itself; give it 'tools'"
+    with caplog.at_level("INFO", "llamahttp.api.anthropic"):
+        await ask(client, mcp_servers=[], container="c", tools=[{"type": "bash_20250124", "name": "bash"}])
+    assert [message for message in caplog.messages if "ignored" in message or "left out" in message] == [
+        "'container' is ignored: this server runs nothing",
+        "tools[0], of the type 'bash_20250124', is left out: this server does not know such",
+    ]
 
 
 async def test_conversations_are_not_kept(say: Any) -> None:

@@ -49,6 +49,36 @@ def test_text_may_come_in_parts(content: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ({"reasoning_content": "Hm."}, "<think>Hm.</think>"),
+        ({"refusal": "I will not."}, "I will not."),
+        ({"content": None, "refusal": "I will not."}, "I will not."),
+        ({"content": "Yes.", "refusal": None}, "Yes."),
+        ({"content": [{"type": "refusal", "refusal": "I will not."}]}, "I will not."),
+    ],
+)
+def test_what_an_agent_got_it_can_send_back(said: dict[str, Any], text: str) -> None:
+    thinking = (
+        "{% for m in messages %}<{{ m.role }}>{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>"
+        "{% endif %}{{ m.content }}{% endfor %}"
+    )
+    prompt = render(thinking, messages=[USER, {"role": "assistant", **said}, USER])
+    assert prompt.text == f"<user>hi<assistant>{text}<user>hi"
+
+
+@pytest.mark.parametrize("body", [{"prediction": {"type": "content", "content": "x"}}, {"functions": []}])
+def test_what_changes_no_answer_is_taken(body: dict[str, Any]) -> None:
+    assert render(**body, function_call="auto", modalities=["text"]) == render()
+
+
+def test_a_web_search_is_left_out_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "llamahttp.api.chat"):
+        assert render(web_search_options={}) == render()
+    assert caplog.messages == ["'web_search_options' is ignored: this server searches nothing"]
+
+
+@pytest.mark.parametrize(
     "body",
     [
         {},
@@ -113,7 +143,16 @@ def test_tools_and_variables_reach_the_template() -> None:
         ({**CONTINUED, "messages": [USER]}, InvalidRequest, "Cannot continue the last message, which is not the assi"),
         ({"tools": 5}, InvalidRequest, "Field 'tools': type must be array, but is number"),
         ({"tools": [5]}, InvalidRequest, "Expected 'tools' to be an array of"),
-        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, InvalidRequest, "Field 'tools[0].type': tools of a chat are"),
+        ({"functions": [{"name": "f"}]}, InvalidRequest, "Field 'functions': this form is not supported; give 'tools'"),
+        ({"function_call": {"name": "f"}}, InvalidRequest, "Field 'function_call': this form is not supported"),
+        ({"modalities": ["text", "audio"]}, NotSupported, "Field 'modalities': this value needs a feature"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, NotSupported, "Field 'audio': this value needs a feature"),
+        ({"messages": [{"role": "assistant", "refusal": 3}]}, InvalidRequest, "Expected 'messages[0].refusal' to be"),
+        (
+            {"tools": [{"type": "custom", "custom": {"name": "x"}}]},
+            InvalidRequest,
+            "Field 'tools[0].type': tools of a chat are",
+        ),
         ({"tool_choice": "zz"}, InvalidRequest, "Invalid tool_choice: zz"),
         ({"tool_choice": "required"}, InvalidRequest, "Field 'tool_choice': a call is required"),
         ({"tool_choice": {"type": "function"}}, InvalidRequest, "Invalid tool_choice: an object of the wrong form"),

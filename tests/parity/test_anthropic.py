@@ -15,6 +15,7 @@ from . import servers
 
 USER: dict[str, Any] = {"role": "user", "content": "What is the weather in Paris?"}
 OFF = {"chat_template_kwargs": {"enable_thinking": False}}
+ON = {"chat_template_kwargs": {"enable_thinking": True}}
 LOOK = {
     "name": "get_weather",
     "description": "Get the weather in a city.",
@@ -29,12 +30,12 @@ HEADER = "x-anthropic-billing-header: cc_version=2.1.101.e51; cc_entrypoint=cli;
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "text": {"messages": [{"role": "user", "content": "What is the capital of France?"}], **OFF},
-    "thoughts": {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+    "thoughts": {"messages": [{"role": "user", "content": "What is the capital of France?"}], **ON},
     "system": {"messages": [USER], "system": "You are kind.", **OFF},
     "blocks": {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hello!"}]}], **OFF},
     "limit": {"messages": [{"role": "user", "content": "Count to ten."}], "max_tokens": 5, **OFF},
     "call": {"messages": [USER], "tools": [LOOK], **OFF},
-    "thought and call": {"messages": [USER], "tools": [LOOK]},
+    "thought and call": {"messages": [USER], "tools": [LOOK], **ON},
     "forced call": {"messages": [USER], "tools": [LOOK], "tool_choice": {"type": "any"}, **OFF},
     "result": {"messages": [USER, CALLED, {"role": "user", "content": [TOLD]}], "tools": [LOOK], **OFF},
 }
@@ -137,8 +138,10 @@ def test_the_billing_header_is_left_out_on_purpose(both: servers.Pair) -> None:
     assert ours == plain < reference
 
 
-def test_thinking_is_switched_off_on_purpose(both: servers.Pair) -> None:
-    """llama-server thinks on."""
-    body = REQUESTS["thoughts"] | {"thinking": {"type": "disabled"}}
+@pytest.mark.parametrize("asked", [{}, {"thinking": {"type": "disabled"}}])
+def test_thinking_has_to_be_asked_for_on_purpose(both: servers.Pair, asked: Any) -> None:
+    """llama-server thinks anyway, and shows it; Anthropic's API does not, and its clients take the first block for
+    text."""
+    body = {"messages": REQUESTS["thoughts"]["messages"]} | asked
     kinds = [[block["type"] for block in json.loads(ask(url, body))["content"]] for url in (both.ours, both.reference)]
     assert kinds == [["text"], ["thinking", "text"]]

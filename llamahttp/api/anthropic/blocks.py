@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,23 +21,35 @@ DELTAS = {
 }
 
 
+class Thoughts(enum.Enum):
+    """What a client gets of thoughts."""
+
+    SHOWN = enum.auto()
+    OMITTED = enum.auto()
+    """Blocks without their text."""
+    HIDDEN = enum.auto()
+    """Nothing: it has not asked for any."""
+
+
 class BlockWriter:
     """Splits what a parser finds into blocks, one after the other."""
 
-    def __init__(self, signature: str, *, omits_thoughts: bool = False) -> None:
+    def __init__(self, signature: str, thoughts: Thoughts = Thoughts.SHOWN) -> None:
         """`signature`: of thoughts; clients send none back that have no signature."""
         self.index = -1
         """Of the last block."""
         self.open = ""
         """The type of the block that is being written; empty if there is none."""
         self._signature = signature
-        self._omits_thoughts = omits_thoughts
+        self._thoughts = thoughts
 
     def take(self, found: Event) -> Iterator[BlockEvent]:
         match found:
+            case Reasoning() if self._thoughts is Thoughts.HIDDEN:
+                return
             case Reasoning(text):
                 yield from self._begin("thinking", {"thinking": "", "signature": ""})
-                if not self._omits_thoughts:
+                if self._thoughts is Thoughts.SHOWN:
                     yield self.delta("thinking", text)
             case CallBegin(_, id_call, name):
                 yield from self.close()

@@ -47,7 +47,7 @@ class MessagesDialect:
         self._counts_new = caches and request.marks_cache
         self._id_request = id_request
         self._parser = reading.parser()
-        self._blocks = BlockWriter(self.id, omits_thoughts=request.omits_thoughts)
+        self._blocks = BlockWriter(self.id, request.thoughts)
         self._has_begun = False
         self._head = b""
         """What precedes the text in events of the open block of text."""

@@ -18,7 +18,7 @@ async def messages(http: web.Request) -> web.StreamResponse:
     """Answer a conversation; Anthropic's shape, with `thinking` and `tool_use` blocks."""
     state = http.app[STATE]
     request = messages_request(MESSAGES_TABLE.decode(await read_object(http, state.config.max_body)))
-    chat = await read_chat(state, request.chat, repeats=False)
+    chat = await read_chat(state, request.chat, repeats=False, thinks=False)
     dialect = MessagesDialect(
         request,
         chat.reading,
@@ -33,4 +33,4 @@ async def count_message_tokens(http: web.Request) -> web.Response:
     """How many tokens the prompt of a conversation has; nothing is generated."""
     state = http.app[STATE]
     body = prompt_body(COUNT_TABLE.decode(await read_object(http, state.config.max_body)))
-    return json_response({"input_tokens": await count_tokens(state, body)})
+    return json_response({"input_tokens": await count_tokens(state, body, thinks=False)})

@@ -84,7 +84,7 @@ class _Thinking(TypedDict):
 
 class Thinking(_Thinking, total=False):
     """Whether to think. Without `budget_tokens`, `enabled` thinks up to 10000 tokens. `display: omitted` leaves the
-    text of thoughts out of the answer."""
+    text of thoughts out of the answer. A model that cannot but think does so unseen where it is `disabled`."""
 
     budget_tokens: int
     display: Literal["summarized", "omitted"] | None
@@ -124,7 +124,14 @@ PROMPT: tuple[Field, ...] = (
     Field("system", Kind.SHAPE, None, "The system prompt: a text, or blocks of text.", shape=str | list[TextBlock]),
     Field("tools", Kind.SHAPE, [], "Tools that the model may use.", shape=list[ToolParam]),
     Field("tool_choice", Kind.SHAPE, None, "Whether it has to use any, or a certain one.", shape=ToolChoice),
-    Field("thinking", Kind.SHAPE, None, "Whether to think; the model's own way if not given.", shape=Thinking),
+    Field(
+        "thinking",
+        Kind.SHAPE,
+        None,
+        "Whether to think, and show it; not if not given, unless `chat_template_kwargs` say so. A server may be set to "
+        "let the model think anyway: that is not shown.",
+        shape=Thinking,
+    ),
     Field("output_config", Kind.SHAPE, {}, "Effort, and the form of the answer.", shape=OutputConfig),
     Field("chat_template_kwargs", Kind.OBJECT, {}, "Further variables for the chat template."),
     Field("cache_control", Kind.OBJECT, None, "As in a block.", shape=CacheControl),
@@ -162,6 +169,8 @@ ANSWER: tuple[Field, ...] = (
         soft=True,
     ),
     Field("thread", Kind.OBJECT, None, "Not supported: an error tells clients to send whole conversations."),
+    Field("mcp_servers", Kind.ANY, None, "Not supported: this server calls no tools itself."),
+    Field("container", Kind.ANY, None, "Accepted, and ignored: nothing is run here.", inert=True),
     Field("metadata", Kind.SHAPE, {}, "Who asks; without effect.", shape=Metadata, inert=True),
 )
 """How it is answered."""

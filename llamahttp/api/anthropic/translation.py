@@ -6,6 +6,7 @@ the user says beside them, and thoughts become a field of the assistant's messag
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +15,11 @@ from typing import Any
 from ...errors import InvalidRequest
 from ...tools.json_text import dump
 from ..field import INT32_MAX, out_of_range
+from .blocks import Thoughts
 from .errors import ThreadsUnsupported
 from .parameters import DEFAULT_BUDGET, Block, MessageParam, TextBlock, Thinking, ToolChoice, ToolParam
+
+log = logging.getLogger(__name__)
 
 BILLING = re.compile(r"x-anthropic-billing-header:(?:[ \t]*[\w.-]+=[^;\n]*;)*\s*")
 """What Claude Code begins its system prompts with: it says nothing to the model, and is another one with every request,
@@ -29,6 +33,9 @@ CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 SAMPLING = ("temperature", "top_k", "top_p")
 N_ERROR_HEAD = 100
 """Characters of a failed tool's result in which to look whether it says itself that it is an error."""
+
+N_SHOWN = 64
+"""Characters of a type that nobody knows, in the log."""
 
 Message = dict[str, Any]
 
@@ -44,26 +51,44 @@ class MessagesRequest:
     stops: tuple[str, ...]
     marks_cache: bool
     """The client counts on caching."""
-    omits_thoughts: bool
-    """They are not to be shown."""
+    thoughts: Thoughts
 
 
 def messages_request(values: Mapping[str, Any]) -> MessagesRequest:
     """A request with all `values` of MESSAGES_TABLE. Raises InvalidRequest."""
-    if values["thread"]:
-        raise ThreadsUnsupported
+    check_extras(values)
     answer = {name: values[name] for name in SAMPLING if values[name] is not None}
     if values["stop_sequences"]:
         answer["stop"] = list(values["stop_sequences"])
     answer |= {"n_predict": values["max_tokens"], "stream": values["stream"], "return_progress": True}
-    thinking = values["thinking"] or {}
     return MessagesRequest(
         prompt_body(values) | answer,
         values["model"],
         values["stop_sequences"],
         any(marks(values)),
-        thinking.get("display") == "omitted",
+        shown_thoughts(values),
     )
+
+
+def check_extras(values: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest for what would have this server keep conversations or call tools."""
+    if values["thread"]:
+        raise ThreadsUnsupported
+    if values["mcp_servers"]:
+        raise InvalidRequest("Field 'mcp_servers': this server calls no tools itself; give it 'tools'")
+    if values["container"] is not None:
+        log.info("'container' is ignored: this server runs nothing")
+
+
+def shown_thoughts(values: Mapping[str, Any]) -> Thoughts:
+    """What is shown of thoughts: nothing to clients that ask for none, many of which take the first block for text."""
+    wanted: Thinking | None = values["thinking"]
+    if wanted is None:
+        is_asked = values["chat_template_kwargs"].get("enable_thinking") is True
+        return Thoughts.SHOWN if is_asked else Thoughts.HIDDEN
+    if wanted["type"] == "disabled":
+        return Thoughts.HIDDEN
+    return Thoughts.OMITTED if wanted.get("display") == "omitted" else Thoughts.SHOWN
 
 
 def prompt_body(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +142,8 @@ def chat_tools(tools: Sequence[ToolParam]) -> Iterator[dict[str, Any]]:
     """The tools that a client can run. Raises InvalidRequest for one without a name."""
     for i, tool in enumerate(tools):
         if tool.get("type") not in (None, "custom") and "input_schema" not in tool:
+            kind = tool["type"]
+            log.info("tools[%d], of the type %.*r, is left out: this server does not know such", i, N_SHOWN, kind)
             continue
         if not tool.get("name"):
             raise InvalidRequest(f"Field 'tools[{i}]': a tool needs a 'name'", param="tools")
