@@ -59,28 +59,38 @@ class Grammar:
     """A compiled grammar; hands out states at its beginning. Any thread."""
 
     def __init__(
-        self, vocab: GrammarVocab, matcher: llguidance.LLMatcher, forbidden: frozenset[int] = frozenset()
+        self,
+        vocab: GrammarVocab,
+        matcher: llguidance.LLMatcher,
+        forbidden: frozenset[int] = frozenset(),
+        field: str = "grammar",
     ) -> None:
+        """`field`: of the request that demands it, for errors."""
         self._vocab = vocab
         self._matcher = matcher
         self._forbidden = forbidden
+        self._field = field
 
     def start(self) -> GrammarState:
-        return GrammarState(self._vocab, self._matcher.deep_copy(), self._forbidden)
+        return GrammarState(self._vocab, self._matcher.deep_copy(), self._forbidden, self._field)
+
+    def of(self, field: str) -> Grammar:
+        """The same, demanded by another field of the request."""
+        return Grammar(self._vocab, self._matcher, self._forbidden, field)
 
     def showing(self, pieces: Sequence[bytes]) -> Grammar:
         """The same without the control tokens that do not show in an answer, whose bytes of tokens are `pieces`: the
         text that shows obeys it then."""
         vocab = self._vocab
         hidden = frozenset(token for token, piece in vocab.control_pieces.items() if pieces[token] != piece)
-        return Grammar(vocab, self._matcher, hidden - vocab.eog)
+        return Grammar(vocab, self._matcher, hidden - vocab.eog, self._field)
 
     def after(self, text: str) -> Grammar:
         """The same for what follows `text`. Raises GrammarError if nothing that it allows begins so."""
         state = self.start()
         if not state.take(text.encode(), ()):
             raise GrammarError(f"the beginning of the answer, {text[-64:]!r}, does not obey what the answer has to")
-        return Grammar(self._vocab, state.matcher, self._forbidden)
+        return Grammar(self._vocab, state.matcher, self._forbidden, self._field)
 
 
 class GrammarVocab:
@@ -173,8 +183,11 @@ def reason(error: str) -> str:
 class GrammarState:
     """How far one text has come in a grammar."""
 
-    def __init__(self, vocab: GrammarVocab, matcher: llguidance.LLMatcher, forbidden: frozenset[int]) -> None:
+    def __init__(
+        self, vocab: GrammarVocab, matcher: llguidance.LLMatcher, forbidden: frozenset[int], field: str
+    ) -> None:
         self._vocab = vocab
+        self._field = field
         self.matcher = matcher
         self._forbidden = forbidden
         self._forbidden_ids = np.array(sorted(forbidden), np.intp)
@@ -210,7 +223,7 @@ class GrammarState:
         if self.mask().any():
             return None
         reason = _reason(self.matcher) if self.matcher.is_error() else "no token continues what it demands"
-        return GrammarError(f"Field 'grammar': the answer cannot follow it any further: {reason}")
+        return GrammarError(f"Field {self._field!r}: the answer cannot follow it any further: {reason}")
 
     def can_begin(self) -> bool:
         """Go one token on. False if there is none, or the grammar is too ambiguous for it already."""

@@ -43,7 +43,7 @@ def read_format(values: Mapping[str, Any]) -> tuple[str, JsonAnswer | RegexAnswe
     """The field that says it, and what it says. Raises InvalidRequest."""
     response_format = values.get("response_format", {})
     if is_set("response_format", response_format):
-        return "response_format", JsonAnswer(schema_of(response_format))
+        return "response_format", JsonAnswer(schema_of(response_format), is_strict=is_strict(response_format))
     if values["regex"]:
         return "regex", RegexAnswer(values["regex"])
     if values["json_schema"] is not None:
@@ -69,6 +69,12 @@ def schema_of(response_format: Mapping[str, Any]) -> Schema:
             f'response_format type must be one of "text", "json_object" or "json_schema", but got: {kind}'
         )
     return checked({} if schema is None else schema, where)
+
+
+def is_strict(response_format: Mapping[str, Any]) -> bool:
+    """OpenAI's `strict` of a schema, which it has to ask for."""
+    named = response_format.get("json_schema")
+    return isinstance(named, dict) and named.get("strict") is True
 
 
 def checked(schema: object, where: str) -> Schema:

@@ -50,7 +50,9 @@ async def read_json(request: web.Request, max_bytes: int) -> object:
         raise InvalidRequest("the request has no body; JSON is expected")
     try:
         return _decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise InvalidRequest("the request body is nested too deeply: objects and arrays in each other") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the request body is not valid JSON: {error}") from None
 
 

@@ -111,7 +111,7 @@ async def compile_format(
     try:
         rule = await asyncio.to_thread(format.rule)
         try:
-            return rule, await engine.compile_lark(answer_grammar(rule, reading))
+            return rule, (await engine.compile_lark(answer_grammar(rule, reading))).of(name)
         except InvalidRequest:
             fault = await asyncio.to_thread(find_fault, format.schema) if isinstance(format, JsonAnswer) else None
             if fault is None:
@@ -128,8 +128,8 @@ async def compile_format(
 async def compile_calls(engine: Engine, reading: Reading, answer: str = "") -> tuple[Grammar, tuple[Trigger, ...]]:
     """The grammar of a chat's calls, and what wakes it; `answer` is the rule of an answer in their place.
 
-    Raises InvalidRequest, which names the tool, for parameters that no grammar can see to, of a tool that is strict or
-    has to be called. Other tools may then be called with any arguments.
+    Raises InvalidRequest, which names the tool, for parameters that no grammar can see to, of a tool that is strict.
+    Other tools may then be called with any arguments.
     """
     try:
         return await _compile_calls(engine, reading, answer=answer)
@@ -146,7 +146,7 @@ async def _compile_calls(
     vocab = engine.vocab
     ends = frozenset(vocab.special_pieces[token].decode("utf-8", "replace") for token in vocab.eog)
     grammar = await asyncio.to_thread(call_grammar, reading, ends, lenient, answer)
-    return await engine.compile_lark(grammar.lark), grammar.triggers
+    return (await engine.compile_lark(grammar.lark)).of("tools"), grammar.triggers
 
 
 async def _is_enforceable(engine: Engine, reading: Reading, name: str) -> bool:

@@ -43,7 +43,7 @@ def read_tool_use(values: Mapping[str, Any]) -> ToolUse:
         raise InvalidRequest("Cannot use custom grammar constraints with tools.")
     return ToolUse(
         {name: tools[name].get("parameters") or ANY_ARGUMENTS for name in names},
-        frozenset(name for name in names if mode == "required" or tools[name].get("strict")),
+        frozenset(name for name in names if tools[name].get("strict")),
         mode == "required",
         values["parallel_tool_calls"],
     )

@@ -18,10 +18,12 @@ class JsonAnswer:
     """JSON that a schema validates."""
 
     schema: Schema
+    is_strict: bool = False
+    """Nothing is left to the model."""
 
     def rule(self) -> str:
         """Raises SchemaError."""
-        return f"%json {json.dumps(enforceable(self.schema), ensure_ascii=False)}"
+        return f"%json {json.dumps(enforceable(self.schema, is_strict=self.is_strict), ensure_ascii=False)}"
 
 
 @dataclass(frozen=True, slots=True)

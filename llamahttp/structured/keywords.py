@@ -8,7 +8,6 @@ from typing import Any
 TYPES = ("null", "boolean", "object", "array", "number", "integer", "string")
 IN_PLACE = ("allOf", "anyOf", "oneOf")
 """Lists of schemas for the same value."""
-MAX_NUMBER = 10**18
 MAX_FACTOR = 10_000
 """Of `multipleOf`, without its decimal point: an automaton counts up to it."""
 
@@ -18,7 +17,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_limit(value: Any) -> bool:
@@ -26,7 +25,7 @@ def _is_limit(value: Any) -> bool:
 
 
 def _is_factor(value: Any) -> bool:
-    return _is_number(value) and value > 0 and scaled(value) <= MAX_FACTOR
+    return _is_number(value) and 0 < value <= MAX_FACTOR and scaled(value) <= MAX_FACTOR
 
 
 def scaled(factor: float) -> int:
@@ -73,8 +72,8 @@ def _is_list(value: Any) -> bool:
 
 
 COUNT = (_is_count, "a whole number that is not negative")
-NUMBER = (_is_number, f"a number of at most {MAX_NUMBER:.0e}")
-LIMIT = (_is_limit, f"a number of at most {MAX_NUMBER:.0e}")
+NUMBER = (_is_number, "a number")
+LIMIT = (_is_limit, "a number")
 TEXT = (_is_text, "a string")
 
 KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -89,6 +88,7 @@ KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
     "patternProperties": (_is_map, "an object of schemas"),
     "additionalProperties": (_is_schema, "a schema"),
     "required": (_is_names, "a list of strings"),
+    "propertyNames": (_is_schema, "a schema"),
     "minProperties": COUNT,
     "maxProperties": COUNT,
     "prefixItems": (_is_schemas, "a list of schemas"),
@@ -96,6 +96,7 @@ KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
     "additionalItems": (_is_schema, "a schema"),
     "minItems": COUNT,
     "maxItems": COUNT,
+    "uniqueItems": (lambda value: isinstance(value, bool), "true or false"),
     "minLength": COUNT,
     "maxLength": COUNT,
     "pattern": TEXT,
@@ -110,10 +111,13 @@ KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 IMPLIED = {
     **dict.fromkeys(
-        ("properties", "patternProperties", "additionalProperties", "required", "minProperties", "maxProperties"),
+        (
+            *("properties", "patternProperties", "additionalProperties", "required", "minProperties", "maxProperties"),
+            "propertyNames",
+        ),
         ("object",),
     ),
-    **dict.fromkeys(("prefixItems", "items", "additionalItems", "minItems", "maxItems"), ("array",)),
+    **dict.fromkeys(("prefixItems", "items", "additionalItems", "minItems", "maxItems", "uniqueItems"), ("array",)),
     **dict.fromkeys(("minLength", "maxLength", "pattern"), ("string",)),
     **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), ("number",)),
 }
@@ -123,14 +127,46 @@ ANNOTATIONS = frozenset(
     [
         *("title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"),
         *("$schema", "$id", "id", "$defs", "definitions", "nullable", "discriminator", "externalDocs", "xml"),
+        *("$anchor", "$vocabulary", "contentEncoding", "contentMediaType", "contentSchema", "propertyOrdering"),
+        *("enumNames", "enumDescriptions", "markdownEnumDescriptions", "markdownDescription", "deprecationMessage"),
     ]
 )
 """They say nothing about values, or name schemas for others to refer to. As does all that begins with `x-`."""
 
-TRIVIAL: dict[str, Any] = {"uniqueItems": False, "nullable": False}
-"""Keywords that cannot be enforced, with the value that asks for nothing."""
 
-TEXT_FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
+def _is_any_name(value: Any) -> bool:
+    kind = value.get("type", "string") if isinstance(value, dict) else ()
+    return value is True or (
+        (kind == "string" or (isinstance(kind, list) and "string" in kind))
+        and all(name == "type" or is_annotation(name) for name in value)
+    )
+
+
+def _is_anything(value: Any) -> bool:
+    return value is True or value == {}
+
+
+TRIVIAL: dict[str, Callable[[Any], bool]] = {
+    "uniqueItems": lambda value: value is False,
+    "propertyNames": _is_any_name,
+    "unevaluatedProperties": _is_anything,
+    "unevaluatedItems": _is_anything,
+}
+"""Keywords that cannot be enforced, but say nothing with some values."""
+
+
+def is_annotation(name: str) -> bool:
+    """Whether a keyword says nothing about values."""
+    return name in ANNOTATIONS or (name.startswith("x-") and name != "x-guidance")
+
+
+def says_nothing(name: str, value: Any) -> bool:
+    """Whether a keyword with its value says nothing about values."""
+    return is_annotation(name) or (name in TRIVIAL and TRIVIAL[name](value))
+
+
+TEXT_FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"))
+"""What they say is enforced. Any other format is an annotation, as all are in JSON Schema unless agreed otherwise."""
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _MONTHS = "(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|[12][0-9])"
@@ -158,8 +194,8 @@ NUMBER_FORMATS: dict[str, tuple[int, int] | None] = {
     "uint8": (0, 2**8 - 1),
     "int16": (-(2**15), 2**15 - 1),
     "uint16": (0, 2**16 - 1),
-    "int64": (-MAX_NUMBER, MAX_NUMBER),
-    "uint64": (0, MAX_NUMBER),
+    "int64": (-(2**63), 2**63 - 1),
+    "uint64": (0, 2**64 - 1),
     "float": None,
     "double": None,
 }

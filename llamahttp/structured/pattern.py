@@ -32,8 +32,8 @@ NAMED = re.compile(r"\?P?<[A-Za-z_]\w*>")
 CONTROL = re.compile(r"c[A-Za-z]")
 SPECIAL = frozenset(r"\.+*?()|[]{}^$#&-~/")
 NEVER = r"\x00-\x07\x0b\x0e-\x1f\x7f"
-"""Characters that no string of an answer holds, since the compiler writes them only as `\\u`, which keys may not have. It
-leaves such a one out of a row of others, so that it must not stand alone."""
+"""Characters that no string of an answer holds, since the compiler writes them only as `\\u`, which keys may not have.
+It leaves such a one out of a row of others, so that it must not stand alone."""
 NEVER_IN_JSON = re.compile(f"[{NEVER}]")
 LOOKING = {"?=": "lookahead", "?!": "lookahead", "?<=": "lookbehind", "?<!": "lookbehind"}
 
@@ -231,7 +231,7 @@ class _Atom:
 
     @property
     def is_none_in_json(self) -> bool:
-        if self.is_class or ord(self.last) > ord("\x7f"):
+        if self.is_class or not self.first <= self.last <= "\x7f":
             return False
         return all(NEVER_IN_JSON.fullmatch(chr(code)) for code in range(ord(self.first), ord(self.last) + 1))
 

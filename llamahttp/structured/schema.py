@@ -8,7 +8,12 @@ validates. For that the grammar may hold less than the schema allows:
 - Properties come in the order in which they are listed; then others that are required, then those that are not named.
 - A schema without a `type` is for the type that its keywords are for.
 - White space is one blank, or up to two line ends and 20 blanks, where JSON allows some; at neither end of the whole.
+- Numbers that have a limit lie within 64 bits, and a limit of more than 53 may move inwards to one that can be held.
 - Strings hold no control characters but those that `\\n`, `\\r`, `\\t`, `\\b` and `\\f` stand for; nor DEL.
+
+Less is enforced in two things. A format that is not known is an annotation. And `uniqueItems`, which every generator
+writes for a set, is left to the model where it cannot be enforced, unless that is asked for with `strict`: llama-server
+takes and ignores it, and OpenAI refuses it of strict schemas only; who reads a set drops what comes twice.
 """
 
 from __future__ import annotations
@@ -16,13 +21,13 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from ..errors import InvalidRequest
+from . import unique
+from .finite import find_false, is_finite
 from .keywords import (
-    ANNOTATIONS,
     IMPLIED,
     IN_PLACE,
     KNOWN,
@@ -30,10 +35,12 @@ from .keywords import (
     NO_LEAP,
     NUMBER_FORMATS,
     TEXT_FORMATS,
-    TRIVIAL,
+    says_nothing,
     scaled,
 )
+from .number import put_limits
 from .pattern import PatternError, to_rust
+from .place import SchemaError, child, find, shown
 
 Schema = Any
 """A JSON Schema: an object, or a boolean."""
@@ -53,6 +60,7 @@ MAX_TOGETHER = 10
 N_CACHED = 64
 OPENING = frozenset({"patternProperties", "additionalProperties"})
 """They say which properties an object may have that it does not name."""
+EXCLUSIVE = (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum"))
 UNWRITABLE = re.compile(r"(?<!\\)(?:\\\\)*(\\u00[01].|[\x7f\ud800-\udfff])")
 """What the compiler leaves out of the strings of JSON, or cannot read."""
 OPTIONS = {
@@ -63,27 +71,20 @@ OPTIONS = {
 }
 
 
-class SchemaError(InvalidRequest):
-    """A schema that cannot be enforced; the message names the place as a JSON pointer."""
-
-    def __init__(self, at: str, reason: str) -> None:
-        super().__init__(f"JSON schema: {f'at {at!r}' if at else 'at its root'}: {reason}")
-
-
-def enforceable(schema: Schema) -> dict[str, Any]:
+def enforceable(schema: Schema, *, is_strict: bool = False) -> dict[str, Any]:
     """The schema to compile: an object with the options that it needs. Raises SchemaError."""
     check_depth(schema)
-    return _enforceable(json.dumps(schema))
+    return _enforceable(json.dumps(schema), is_strict)
 
 
 @functools.lru_cache(N_CACHED)
-def _enforceable(text: str) -> dict[str, Any]:
-    return _Reader(json.loads(text)).read()
+def _enforceable(text: str, is_strict: bool) -> dict[str, Any]:
+    return _Reader(json.loads(text), is_strict=is_strict).read()
 
 
 def places(schema: Schema) -> list[tuple[str, dict[str, Any]]]:
     """The schema to compile, and the schemas in it as they are compiled, each with its place. Raises SchemaError."""
-    reader = _Reader(schema)
+    reader = _Reader(schema, is_strict=False)
     root = reader.read()
     return [("", root), *reader.places]
 
@@ -100,19 +101,17 @@ def check_depth(schema: Schema) -> None:
         ]
         if not level:
             return
-    raise SchemaError("", f"objects and arrays are nested more than {MAX_DEPTH} deep, which is the limit")
-
-
-def child(at: str, key: str | int) -> str:
-    """The JSON pointer to a part of what is at `at`."""
-    return f"{at}/{str(key).replace('~', '~0').replace('/', '~1')}"
+    raise SchemaError(
+        "", f"the objects and arrays of the schema itself are nested more than {MAX_DEPTH} deep, which is the limit"
+    )
 
 
 class _Reader:
     """Reads what the root leads to; a schema that is only part of an object's (`is_part`) stays open for the rest."""
 
-    def __init__(self, root: Schema) -> None:
+    def __init__(self, root: Schema, *, is_strict: bool) -> None:
         self._root = root
+        self._is_strict = is_strict
         self._n = 0
         self._names: dict[tuple[str, bool], str] = {}
         self._defs: dict[str, Schema] = {}
@@ -132,8 +131,20 @@ class _Reader:
                 self._one_of(schema)
         if not isinstance(root, dict):
             root = {"allOf": [root]}
-        check_finite(root, self._defs)
+        if not is_finite(root, self._defs):
+            raise self._endless()
         return {"x-guidance": OPTIONS, **({"$defs": self._defs} if self._defs else {}), **root}
+
+    def _endless(self) -> SchemaError:
+        if self._root is False:
+            return SchemaError("", "nothing matches the schema 'false'")
+        for at, found in self.places:
+            name = find_false(found)
+            if name:
+                return SchemaError(child(at, name), "it asks for a value of the schema 'false', which nothing matches")
+        return SchemaError(
+            "", "no value that ends can obey it: something that is required refers to itself, or is 'false'"
+        )
 
     def _schema(self, schema: Schema, at: str, *, is_part: bool) -> Schema:
         self._n += 1
@@ -143,6 +154,7 @@ class _Reader:
             return schema
         self._check(schema, at)
         schema = _modern({name: value for name, value in schema.items() if name in KNOWN})
+        schema = self._with_names(schema, at)
         is_part_within = is_part or _is_merged(schema)
         found: dict[str, Any] = {}
         for name, value in schema.items():
@@ -158,7 +170,10 @@ class _Reader:
                 child(at, "properties"),
                 f"{n_optional} properties that are not 'required' are more than the limit of {MAX_OPTIONAL}",
             )
-        self._format(schema, found, at)
+        _put_format(schema, found)
+        put_limits(found, at)
+        if schema.get("uniqueItems"):
+            self._put_unique(schema, found, at)
         self.places.append((at, found))
         return found
 
@@ -167,13 +182,14 @@ class _Reader:
             if name in KNOWN:
                 holds, what = KNOWN[name]
                 if not holds(value):
-                    raise SchemaError(child(at, name), f"has to be {what}, but is {_shown(value)}")
+                    raise SchemaError(child(at, name), f"has to be {what}, but is {shown(value)}")
             elif name == "$id" and at:
                 raise SchemaError(child(at, name), "only the whole schema can have a '$id'")
-            elif name == "x-guidance" or not (
-                name in ANNOTATIONS or name.startswith("x-") or (name in TRIVIAL and value == TRIVIAL[name])
-            ):
+            elif not says_nothing(name, value):
                 raise SchemaError(child(at, name), f"the keyword {name!r} is not supported, and cannot be enforced")
+        for exclusive, limit in EXCLUSIVE:
+            if schema.get(exclusive) is True and limit not in schema:
+                raise SchemaError(child(at, exclusive), f"is true, as in draft 4, but there is no {limit!r} beside it")
 
     def _keyword(self, name: str, value: Any, at: str, *, is_part: bool) -> dict[str, Any]:
         match name:
@@ -210,7 +226,7 @@ class _Reader:
                 self._factor *= scaled(value)
                 if self._factor > MAX_FACTOR:
                     raise SchemaError(at, f"the product of all factors is above the limit of {MAX_FACTOR}")
-            case "format":
+            case "format" | "uniqueItems":
                 return {}
             case "minItems" | "maxItems" | "minLength" | "maxLength" | "minProperties" | "maxProperties":
                 return {name: int(value)}
@@ -231,52 +247,65 @@ class _Reader:
             if len(self._names) == MAX_REFERRED:
                 raise SchemaError(at, f"more than {MAX_REFERRED} schemas are referred to, which is the limit")
             known = self._names[pointer, is_part] = f"d{len(self._names)}"
-            target = self._find(pointer)
+            target = find(self._root, pointer)
             if not isinstance(target, bool | dict):
                 raise SchemaError(at, f"there is no schema at {ref[:64]!r}")
             self._left.append((known, target, pointer, is_part))
         return f"#/$defs/{known}"
-
-    def _find(self, pointer: str) -> object:
-        found: Any = self._root
-        for part in pointer.split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            if isinstance(found, list) and key.isdecimal() and int(key) < len(found):
-                found = found[int(key)]
-            elif isinstance(found, dict) and key in found:
-                found = found[key]
-            else:
-                return None
-        return found
 
     def _kinds(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """The type that a schema is for which has none."""
         if not {"type", "enum", "const"}.isdisjoint(schema):
             return {}
         kinds = dict.fromkeys(kind for name in schema for kind in IMPLIED.get(name, ()))
-        if "format" in schema:
-            kinds["number" if schema["format"] in NUMBER_FORMATS else "string"] = None
+        if schema.get("format") in NUMBER_FORMATS:
+            kinds["number"] = None
+        if schema.get("format") in TEXT_FORMATS:
+            kinds["string"] = None
         return {"type": list(kinds)} if kinds else {}
 
-    def _format(self, schema: Mapping[str, Any], found: dict[str, Any], at: str) -> None:
-        """Put what a format asks for into `found`."""
-        format = schema.get("format")
-        if format is None:
+    def _put_unique(self, schema: Mapping[str, Any], found: dict[str, Any], at: str) -> None:
+        """Put what `uniqueItems` asks for into `found`: one of all arrays, if there are few."""
+        least, most = found.get("minItems", 0), found.get("maxItems")
+        if most is not None and most <= 1:
             return
-        if format in NUMBER_FORMATS:
-            limits = NUMBER_FORMATS[format]
-            if limits:
-                found["minimum"] = max(limits[0], found.get("minimum", limits[0]))
-                found["maximum"] = min(limits[1], found.get("maximum", limits[1]))
-            return
-        if format not in TEXT_FORMATS:
-            known = ", ".join((*TEXT_FORMATS, *NUMBER_FORMATS))
+        items = self._resolved(schema.get("items"))
+        values = None if "prefixItems" in found else unique.listed(items)
+        rows = None if values is None else unique.arrays(unique.distinct(values), least, most)
+        if rows is None:
+            if not self._is_strict:
+                return
             raise SchemaError(
-                child(at, "format"), f"the format {format[:64]!r} is not supported, and cannot be enforced; {known} are"
+                child(at, "uniqueItems"),
+                "can be enforced only where 'items' has an 'enum' of few values, or 'maxItems' is 1; without 'strict' "
+                "it is left to the model",
             )
-        found["format"] = format
-        if format in NO_LEAP:
-            found["allOf"] = [*found.get("allOf", ()), {"type": "string", "pattern": NO_LEAP[format]}]
+        if not rows:
+            raise SchemaError(child(at, "minItems"), f"there are fewer than {least} values that differ")
+        kinds = found.get("type", "array")
+        others = [kind for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "array"]
+        _put_any_of(found, [*rows, *({"type": kind} for kind in others)])
+
+    def _with_names(self, schema: dict[str, Any], at: str) -> dict[str, Any]:
+        """A schema with the properties that it may have, if it lists their names by themselves."""
+        rule = schema.pop("propertyNames", True)
+        if says_nothing("propertyNames", rule):
+            return schema
+        rule = self._resolved(rule)
+        names = unique.listed(rule)
+        if names is None or "patternProperties" in schema or rule.keys() & KNOWN.keys() - {"type", "const", "enum"}:
+            raise SchemaError(child(at, "propertyNames"), "can be enforced only where it is an 'enum' of all names")
+        own, more = schema.get("properties", {}), schema.get("additionalProperties", True)
+        named = {name: own.get(name, more) for name in (*own, *names) if name in names and isinstance(name, str)}
+        return schema | {"properties": named, "additionalProperties": False}
+
+    def _resolved(self, schema: Schema) -> Schema:
+        """What a schema refers to, if it does nothing else."""
+        for _ in range(MAX_REFERRED):
+            if not isinstance(schema, dict) or "$ref" not in schema or schema.keys() & KNOWN.keys() != {"$ref"}:
+                break
+            schema = find(self._root, unquote(schema["$ref"][1:]))
+        return schema
 
     # --- alternatives of which one holds
 
@@ -284,15 +313,13 @@ class _Reader:
         """Make visible that at most one can hold, where a glance shows it: distinct values, or a property of such."""
         options = found["oneOf"]
         values = [self._values(option) for option in options]
-        if _are_distinct(values):
-            found["anyOf" if "anyOf" not in found else "allOf"] = (
-                options if "anyOf" not in found else [*found.get("allOf", ()), {"anyOf": options}]
-            )
+        if unique.are_distinct(values):
+            _put_any_of(found, options)
             del found["oneOf"]
             return
         for name in self._properties(options[0]):
             tags = [self._values(self._properties(option).get(name, True)) for option in options]
-            if _are_distinct(tags):
+            if unique.are_distinct(tags):
                 found["oneOf"] = [_requiring(option, name) for option in options]
                 return
 
@@ -314,7 +341,28 @@ class _Reader:
         if not isinstance(schema, dict):
             return frozenset()
         listed = [schema["const"]] if "const" in schema else schema.get("enum", [])
-        return frozenset(json.dumps(_plain(value), sort_keys=True) for value in listed)
+        return frozenset(json.dumps(unique.plain(value), sort_keys=True) for value in listed)
+
+
+def _put_format(schema: Mapping[str, Any], found: dict[str, Any]) -> None:
+    """Put what a format asks for into `found`."""
+    format = schema.get("format")
+    if format in TEXT_FORMATS:
+        found["format"] = format
+    limits = NUMBER_FORMATS.get(format or "")
+    if limits:
+        found["minimum"] = max(limits[0], found.get("minimum", limits[0]))
+        found["maximum"] = min(limits[1], found.get("maximum", limits[1]))
+    if format in NO_LEAP:
+        found["allOf"] = [*found.get("allOf", ()), {"type": "string", "pattern": NO_LEAP[format]}]
+
+
+def _put_any_of(found: dict[str, Any], options: list[Schema]) -> None:
+    """Demand one of `options`, besides what is demanded already."""
+    if "anyOf" in found:
+        found["allOf"] = [*found.get("allOf", ()), {"anyOf": options}]
+    else:
+        found["anyOf"] = options
 
 
 def _modern(schema: dict[str, Any]) -> dict[str, Any]:
@@ -322,7 +370,7 @@ def _modern(schema: dict[str, Any]) -> dict[str, Any]:
     if isinstance(schema.get("items"), list):
         schema = {**schema, "prefixItems": schema["items"], "items": schema.get("additionalItems", True)}
     schema.pop("additionalItems", None)
-    for exclusive, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+    for exclusive, limit in EXCLUSIVE:
         if isinstance(schema.get(exclusive), bool):
             is_exclusive = schema.pop(exclusive)
             if is_exclusive and limit in schema:
@@ -355,72 +403,6 @@ def _requiring(schema: Schema, name: str) -> Schema:
     return schema if name in required else {**schema, "required": [*required, name]}
 
 
-def _are_distinct(sets: list[frozenset[str]]) -> bool:
-    return all(sets) and sum(map(len, sets)) == len(frozenset().union(*sets))
-
-
-def _plain(value: Any) -> Any:
-    """A JSON value in which equal numbers are of one type."""
-    match value:
-        case float() if value.is_integer():
-            return int(value)
-        case list():
-            return [_plain(each) for each in value]
-        case dict():
-            return {key: _plain(each) for key, each in value.items()}
-    return value
-
-
 def _named(char: str) -> str:
     r"""A character as U+007F, from itself or from `\u007f`."""
     return f"U+{char[2:].upper() if char[1:] else f'{ord(char):04X}'}"
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)[:64]
-
-
-# --- values without end
-
-
-def check_finite(root: Schema, defs: Mapping[str, Schema]) -> None:
-    """Raises SchemaError if every value that obeys `root` would have to hold another one for ever."""
-    known: set[str] = set()
-    left = list(defs)[::-1]
-    while left:
-        found = {name for name in left if _is_finite(defs[name], known)}
-        known |= found
-        left = [name for name in left if name not in found]
-        if not found:
-            break
-    if not _is_finite(root, known):
-        raise SchemaError("", "no value that ends can obey it: something that is required refers to itself")
-
-
-def _is_finite(schema: Schema, known: set[str]) -> bool:
-    if not isinstance(schema, dict):
-        return schema is not False
-    if "$ref" in schema and schema["$ref"].removeprefix("#/$defs/") not in known:
-        return False
-    if not all(_is_finite(each, known) for each in schema.get("allOf", ())):
-        return False
-    if not all(any(_is_finite(each, known) for each in schema[name]) for name in ("anyOf", "oneOf") if name in schema):
-        return False
-    kinds = schema.get("type", ())
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if len(kinds) != 1:
-        return True
-    return all(_is_finite(each, known) for each in _needed(schema, kinds[0]))
-
-
-def _needed(schema: Mapping[str, Any], kind: str) -> Iterator[Schema]:
-    """The schemas of parts that every value has."""
-    if kind == "object":
-        known = schema.get("properties", {})
-        more = schema.get("additionalProperties", True)
-        yield from (known.get(name, more) for name in schema.get("required", ()))
-    elif kind == "array":
-        least, first = schema.get("minItems", 0), schema.get("prefixItems", [])
-        yield from first[:least]
-        if least > len(first):
-            yield schema.get("items", True)

@@ -32,7 +32,7 @@ from .pattern import (
     walk,
 )
 from .rules import EMPTY, Rules, quoted
-from .schema import Schema, enforceable
+from .schema import Schema
 from .values import COMMA, ValueWriter
 
 N_CACHED = 16
@@ -107,7 +107,7 @@ class _Writer:
 
     def write(self, tools: Mapping[str, Schema], strict: frozenset[str], beginning: Beginning, answer: str) -> str:
         for name, schema in tools.items():
-            self._tools.append(_Tool(name, ValueWriter(self._rules, enforceable(schema), is_strict=name in strict)))
+            self._tools.append(_Tool(name, ValueWriter(self._rules, schema, is_strict=name in strict)))
         calls = self._calls(is_first_cut=bool(self._format.primer))
         before = "" if beginning.is_lazy else self._before(beginning, leads=not answer)
         other = f" | {self._rules.rule(answer)}" if answer else ""

@@ -68,7 +68,7 @@ class Rules:
 
 
 def quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # Lark has no control characters in strings
 
 
 def several(item: str, separator: str, least: int = 0, most: int | None = None) -> str:

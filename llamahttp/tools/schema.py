@@ -11,8 +11,6 @@ Schema = Any
 """A JSON Schema: an object, or a boolean."""
 
 TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
-FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
-"""Those that llguidance enforces; any other says nothing that could be."""
 MAX_REFS = 50
 MAX_PARTS = 200
 """Schemas within one that are looked at for its types: those that refer to each other have no end."""
@@ -156,17 +154,3 @@ def within(schema: Schema, root: Schema) -> Schema:
     if not isinstance(schema, Mapping) or not isinstance(root, Mapping):
         return schema
     return {name: root[name] for name in _ROOTS if name in root} | dict(schema)
-
-
-def enforceable(schema: Schema) -> Schema:
-    """`schema` without formats that say nothing to a grammar, such as `int32`."""
-    match schema:
-        case Mapping():
-            return {
-                name: value if name in ("const", "enum") else enforceable(value)
-                for name, value in schema.items()
-                if not (name == "format" and isinstance(value, str) and value not in FORMATS)
-            }
-        case list():
-            return [enforceable(each) for each in schema]
-    return schema

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InvalidRequest
 from ..structured.answer import JsonAnswer
-from ..structured.keywords import FORMAT_PATTERNS, KNOWN
+from ..structured.keywords import FORMAT_PATTERNS, says_nothing
 from ..structured.pattern import PatternError, to_rust, whole
 from . import schema as schemas
 from .notation import QUOTE
@@ -77,7 +77,7 @@ class ValueWriter:
     # --- JSON
 
     def _json(self, schema: Schema) -> str:
-        return self._rules.rule(JsonAnswer(schema).rule())
+        return self._rules.rule(JsonAnswer(schema, self._is_strict).rule())
 
     def _other(self, *values: Schema) -> str:
         """The JSON of a value that is no string."""
@@ -139,8 +139,8 @@ class ValueWriter:
             except PatternError as error:
                 if self._is_strict:
                     raise InvalidRequest(f"the pattern {str(schema['pattern'])[:64]!r}: {error}") from None
-        if schema.get("format") in FORMAT_PATTERNS:
-            terms.append(f"/{FORMAT_PATTERNS[schema['format']]}/")
+        if _format(schema):
+            terms.append(f"/{_format(schema)}/")
         least, most = schema.get("minLength", 0), schema.get("maxLength", "")
         if (least, most) != (0, ""):
             terms.append(f"/(?s:.{{{least},{most}}})/")
@@ -148,7 +148,9 @@ class ValueWriter:
 
     def _is_free(self, value: Schema) -> bool:
         """Any text obeys it."""
-        return not isinstance(value, Mapping) or not value.keys() & (SEEN_TO["string"] - {"type"})
+        if not isinstance(value, Mapping):
+            return True
+        return not _format(value) and not value.keys() & (SEEN_TO["string"] - {"type", "format"})
 
     # --- values that hold others in a notation of their own
 
@@ -260,7 +262,8 @@ class ValueWriter:
         """Raises InvalidRequest for a keyword that cannot be seen to here, of a tool that is strict."""
         if not self._is_strict or not isinstance(schema, Mapping):
             return
-        left = schema.keys() & KNOWN.keys() - (SEEN_TO[kind] if seen_to is None else seen_to)
+        seen_to = SEEN_TO[kind] if seen_to is None else seen_to
+        left = {name for name, value in schema.items() if name not in seen_to and not says_nothing(name, value)}
         if left:
             raise InvalidRequest(f"the keyword {min(left)!r} is not supported in the notation of this model's calls")
 
@@ -268,6 +271,11 @@ class ValueWriter:
 def _counts(schema: Mapping[str, Any]) -> tuple[int, int | None]:
     """The least and the most items of an array."""
     return int(schema.get("minItems", 0)), int(schema["maxItems"]) if "maxItems" in schema else None
+
+
+def _format(schema: Mapping[str, Any]) -> str:
+    """The regular expression of a string's format; empty for one that says nothing."""
+    return FORMAT_PATTERNS.get(str(schema.get("format")), "")
 
 
 def _items(schema: Mapping[str, Any]) -> Schema:

@@ -15,7 +15,7 @@ from .conftest import Client, Start
         (b'{"a": NaN}', "the request body is not valid JSON: "),
         (b'{"a": "\xff"}', "the request body is not valid JSON: "),
         (b'{"a": "\\ud800"}', "the request body is not valid JSON: "),
-        (b"[" * 200_000, "the request body is not valid JSON: "),
+        (b"[" * 200_000, "the request body is nested too deeply"),
         (b"[1]", "the request body must be a JSON object, but is array"),
         (b'"x"', "the request body must be a JSON object, but is string"),
         (b"null", "the request body must be a JSON object, but is null"),

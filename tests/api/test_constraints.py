@@ -124,6 +124,40 @@ async def test_a_grammar_that_turns_out_too_ambiguous_is_the_requests_fault(clie
     assert message.startswith("Field 'grammar': the answer cannot follow it any further: it is too complex")
 
 
+BOMB: Any = {"type": "string", "pattern": "^(([ab]|[bc]){1,500}[abc]*){1,500}$"}
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("json_schema", {"json_schema": BOMB}),
+        ("response_format", {"response_format": {"type": "json_object", "schema": BOMB}}),
+    ],
+)
+async def test_a_pattern_that_turns_out_too_complex_is_of_the_field_that_has_it(
+    client: Client, name: str, body: Any
+) -> None:
+    message = await post_error(client, "/v1/chat/completions", CHAT | body)
+    assert message.startswith(f"Field '{name}': ")
+    assert "too complex" in message
+
+
+SET: Any = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
+
+
+@pytest.mark.parametrize("strict", [None, False])
+async def test_a_set_is_answered_where_strict_is_not_asked_for(client: Client, strict: bool | None) -> None:
+    format = {"type": "json_schema", "json_schema": {"name": "x", "strict": strict, "schema": SET}}
+    (choice,) = (await post(client, "/v1/chat/completions", CHAT | {"response_format": format}))["choices"]
+    assert choice["message"]["content"].startswith("[")
+
+
+async def test_a_set_is_refused_where_strict_is_asked_for(client: Client) -> None:
+    format = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": SET}}
+    message = await post_error(client, "/v1/chat/completions", CHAT | {"response_format": format})
+    assert message.startswith("Field 'response_format': JSON schema: at '/uniqueItems': can be enforced only where")
+
+
 async def test_in_mid_stream_that_is_an_error_event(client: Client) -> None:
     body = {"prompt": PROMPT, "grammar": AMBIGUOUS, "n_predict": 200}
     *events, last = await stream(client, "/completion", body)

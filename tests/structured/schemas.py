@@ -92,6 +92,73 @@ SCHEMAS: dict[str, Any] = {
         "required": ['né"e\n', "漢字", "a/b~c"],
     },
     "no type": {"minimum": 3, "maximum": 5},
+    "64 bits": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    "64 bits without sign": {"type": "integer", "minimum": 0, "maximum": 2**64 - 1},
+    "beyond 53 bits": {"type": "integer", "minimum": 2**53 + 1, "exclusiveMaximum": 2**53 + 9},
+    "large numbers": {"type": "integer", "minimum": 10**18 - 400, "maximum": 10**18 - 5},
+    "large from": {"type": "integer", "exclusiveMinimum": 2 * 10**18 + 1},
+    "large up to": {"type": "number", "exclusiveMaximum": -(2**62) - 1},
+    "doubles": {"type": "number", "minimum": -1.7976931348623157e308, "maximum": 1.7976931348623157e308},
+    "positive doubles": {"type": "number", "exclusiveMinimum": 0, "maximum": 1.7976931348623157e308},
+    "int64": {"type": "integer", "format": "int64"},
+    "uint64": {"type": "integer", "format": "uint64"},
+    "other formats": {
+        "prefixItems": [
+            {"type": "string", "format": format, "maxLength": 3} for format in ("password", "binary", "path")
+        ]
+        + [{"type": "integer", "format": "decimal", "maximum": 3}],
+        "minItems": 4,
+        "items": False,
+    },
+    "record of Zod": {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "propertyNames": {"type": "string"},
+        "additionalProperties": {"type": "boolean"},
+    },
+    "record of names": {
+        "type": "object",
+        "propertyNames": {"$ref": "#/$defs/Day"},
+        "additionalProperties": {"type": "integer", "minimum": 0, "maximum": 9},
+        "required": ["mon"],
+        "$defs": {"Day": {"enum": ["mon", "tue", "wed"], "title": "Day"}},
+    },
+    "record of names beside properties": {
+        "properties": {"a": {"type": "null"}, "b": {"type": "boolean"}},
+        "propertyNames": {"type": "string", "enum": ["b", "c"]},
+        "required": ["b"],
+    },
+    "annotations of generators": {
+        "type": "object",
+        "properties": {
+            "data": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png", "maxLength": 4},
+            "pick": {"enum": ["a", "b"], "enumNames": ["A", "B"], "enumDescriptions": ["x", "y"]},
+        },
+        "propertyOrdering": ["data", "pick"],
+        "required": ["data", "pick"],
+        "markdownDescription": "**x**",
+        "unevaluatedProperties": True,
+    },
+    "set of few": {"type": "array", "items": {"enum": ["a", "b", 1, 1.0, None]}, "uniqueItems": True, "minItems": 2},
+    "set of an enumeration": {
+        "$defs": {"Color": {"type": "string", "enum": ["red", "green", "blue"], "title": "Color"}},
+        "properties": {"colors": {"items": {"$ref": "#/$defs/Color"}, "type": "array", "uniqueItems": True}},
+        "required": ["colors"],
+    },
+    "set of many, of few items": {
+        "items": {"enum": list(range(15))},
+        "uniqueItems": True,
+        "maxItems": 2,
+        "minItems": 2,
+    },
+    "set of one": {"type": "array", "items": {"type": "boolean"}, "uniqueItems": True, "maxItems": 1},
+    "set or nothing": {"type": ["array", "null"], "items": {"type": "boolean"}, "uniqueItems": True},
+    "set beside alternatives": {
+        "type": "array",
+        "items": {"enum": ["a", "b"]},
+        "uniqueItems": True,
+        "anyOf": [{"minItems": 2}, {"maxItems": 0}],
+    },
     "annotations": {"type": "null", "title": "x", "default": 3, "examples": [1], "x-order": 3, "$comment": "y"},
     **{
         format: {"type": "string", "format": format, "maxLength": 48}
@@ -101,19 +168,20 @@ SCHEMAS: dict[str, Any] = {
 """All of them valid for some short JSON."""
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "unique": ({"type": "array", "uniqueItems": True}, "at '/uniqueItems': the keyword 'uniqueItems' is not supported"),
     "contains": ({"properties": {"a": {"contains": True}}}, "at '/properties/a/contains': the keyword 'contains'"),
     "not": ({"not": {"type": "string"}}, "at '/not': the keyword 'not'"),
     "if": ({"if": True, "then": False}, "at '/if': the keyword 'if'"),
     "dependencies": ({"dependentSchemas": {"a": True}}, "at '/dependentSchemas': the keyword"),
-    "names": ({"propertyNames": {"pattern": "^a"}}, "at '/propertyNames': the keyword"),
+    "names": ({"propertyNames": {"pattern": "^a"}}, "at '/propertyNames': can be enforced only where it"),
+    "name that is not allowed": (
+        {"propertyNames": {"enum": ["a"]}, "required": ["b"]},
+        "at '/required': it asks for a value of the schema 'false'",
+    ),
     "unevaluated": ({"unevaluatedProperties": False}, "at '/unevaluatedProperties': the keyword"),
-    "content": ({"type": "string", "contentEncoding": "base64"}, "at '/contentEncoding': the keyword"),
     "misspelt": ({"type": "string", "minLenght": 3}, "at '/minLenght': the keyword 'minLenght' is not supported"),
     "options": ({"x-guidance": {"lenient": True}}, "at '/x-guidance': the keyword"),
     "in definitions": ({"$defs": {"a/b": {"not": {}}}, "$ref": "#/$defs/a~1b"}, "at '/$defs/a~1b/not': the keyword"),
     "in alternatives": ({"anyOf": [True, {"not": {}}]}, "at '/anyOf/1/not': the keyword"),
-    "format": ({"items": {"format": "iri"}}, "at '/items/format': the format 'iri' is not supported"),
     "remote": ({"$ref": "http://127.0.0.1/x.json"}, "at '/$ref': 'http://127.0.0.1/x.json' is not a reference within"),
     "anchor": ({"$ref": "#x"}, "at '/$ref': '#x' is not a reference within"),
     "nowhere": ({"$ref": "#/$defs/a"}, "at '/$ref': there is no schema at '#/$defs/a'"),
@@ -121,7 +189,18 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "type": ({"type": "strng"}, "at '/type': has to be one of null, boolean, object"),
     "properties": ({"properties": [1]}, "at '/properties': has to be an object of schemas, but is [1]"),
     "count": ({"minLength": -1}, "at '/minLength': has to be a whole number that is not negative, but is -1"),
-    "limit": ({"minimum": 1e300}, "at '/minimum': has to be a number of at most 1e+18, but is 1e+300"),
+    "limit": ({"minimum": 1e300}, "at '/minimum': only numbers of 64 bits can be enforced, but it is 1e+300"),
+    "limit of the other side": ({"exclusiveMaximum": -(2**64)}, "at '/exclusiveMaximum': only numbers of 64 bits"),
+    "no limit": ({"minimum": "3"}, "at '/minimum': has to be a number, but is"),
+    "exclusive of nothing": (
+        {"items": {"type": "integer", "exclusiveMinimum": True}},
+        "at '/items/exclusiveMinimum': is true, as in draft 4, but there is no 'minimum' beside it",
+    ),
+    "no flag": ({"uniqueItems": "yes"}, "at '/uniqueItems': has to be true or false, but is"),
+    "too few values": (
+        {"items": {"enum": ["a", "b"]}, "minItems": 3, "uniqueItems": True},
+        "at '/minItems': there are fewer than 3 values that differ",
+    ),
     "factor": ({"multipleOf": 123457}, "at '/multipleOf': has to be a positive number of few digits"),
     "count of others": ({"minProperties": 2}, "at '/minProperties': cannot be enforced where properties are allowed"),
     "lookahead": ({"pattern": "^(?=a)"}, "at '/pattern': the pattern '^(?=a)': a lookahead cannot be enforced"),
@@ -130,9 +209,25 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "at '/pattern': the pattern '\\\\bx': the word boundary '\\b' cannot be enforced",
     ),
     "backreference": ({"pattern": "(a)\\1"}, "at '/pattern': the pattern '(a)\\\\1': the backreference '\\1'"),
-    "bracket": ({"properties": {"a": {"pattern": "("}}}, "at '/properties/a': a pattern cannot be read"),
+    "bracket": ({"properties": {"a": {"pattern": "("}}}, "at '/properties/a/pattern': the pattern '(' cannot be read"),
+    "unclosed group": (
+        {"pattern": "(unclosed"},
+        "at '/pattern': the pattern '(unclosed' cannot be read: unclosed group",
+    ),
+    "bracket in a name": (
+        {"patternProperties": {"a/[z-a]": True}},
+        "at '/patternProperties/a~1[z-a]': the pattern 'a/[z-a]' cannot be read: invalid character class range",
+    ),
+    "count of properties": (
+        {"items": {"type": "object", "properties": {"a": {}}, "minProperties": 2}},
+        "at '/items/minProperties': cannot be enforced where a property is named that is not 'required'",
+    ),
+    "count of none": (
+        {"type": "object", "properties": {"a": {}}, "maxProperties": 0},
+        "at '/maxProperties': cannot be enforced where a property is named that is not 'required'",
+    ),
     "anchor in the middle": ({"items": {"pattern": "a^b"}}, "at '/items': '^' or '$' in the middle of a pattern"),
-    "control characters": ({"const": "\u0001"}, "at '/const': control characters in values cannot be enforced"),
+    "control characters": ({"const": "\u0001"}, "at '/const': the character U+0001 in a value cannot be enforced"),
     "contradictory range": (
         {"type": "integer", "minimum": 5, "maximum": 3},
         "at its root: nothing matches it: minimum",
@@ -142,7 +237,17 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "at '/properties/a': nothing matches it: incompatible types",
     ),
     "contradictory texts": ({"minLength": 5, "pattern": "^a$"}, "at its root: nothing matches its pattern, format"),
-    "nothing": (False, "at its root: no value that ends can obey it"),
+    "nothing": (False, "at its root: nothing matches the schema 'false'"),
+    "nothing that is required": (
+        {"properties": {"a": {"properties": {"b": False}, "required": ["b"]}}, "required": ["a"]},
+        "at '/properties/a/required': it asks for a value of the schema 'false', which nothing matches",
+    ),
+    "nothing but false": ({"anyOf": [False, False]}, "at '/anyOf': it asks for a value of the schema 'false'"),
+    "false items": ({"items": False, "minItems": 1}, "at '/minItems': it asks for a value of the schema 'false'"),
+    "names not allowed": (
+        {"type": "object", "additionalProperties": False, "required": ["a"]},
+        "at '/required': it asks for a value of the schema 'false'",
+    ),
     "no value": ({"enum": []}, "at '/enum': has to be a list of values, but is []"),
     "endless": ({**OBJECT, "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "at its root: no value that ends"),
     "circular": (

@@ -75,6 +75,7 @@ def test_a_character_that_cannot_be_written_is_named(char: str) -> None:
             compiled(schema)
     name = re.escape(repr(char))
     for pattern in (f"^a{char}b$", escaped(char), f"(a|{char})", f"{char}{{3}}"):
+        wrong: dict[str, Any]
         for wrong in ({"type": "string", "pattern": pattern}, {"patternProperties": {pattern: {}}}):
             with pytest.raises(InvalidRequest, match=f"the control character {name} cannot be enforced"):
                 compiled(wrong)
@@ -111,4 +112,6 @@ def test_a_class_never_comes_to_nothing(pattern: str, answers: list[str]) -> Non
         return
     for text in ("", "ac", *answers):
         state = grammar.start()
-        assert (state.take(json.dumps(text, ensure_ascii=False).encode(), ()) and state.is_complete) == (text in answers), text
+        assert (state.take(json.dumps(text, ensure_ascii=False).encode(), ()) and state.is_complete) == (
+            text in answers
+        ), text

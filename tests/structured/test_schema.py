@@ -15,7 +15,7 @@ from llamahttp.gbnf import GrammarError
 from llamahttp.grammar import Grammar, GrammarCompiler
 from llamahttp.structured.answer import HEAD, JsonAnswer
 from llamahttp.structured.fault import find_fault
-from llamahttp.structured.schema import SchemaError
+from llamahttp.structured.place import SchemaError
 from tests.fakes import EOS, FakeVocab
 
 from .schemas import BOMBS, REFUSED, SCHEMAS
@@ -134,6 +134,43 @@ def test_objects_have_the_properties_that_they_name(compiler: GrammarCompiler) -
     assert not accepts(grammar, '{"b":null,"a":1}'), "in the order in which they are listed"
     assert not accepts(grammar, "1"), "which JSON Schema allows where there is no type"
     assert accepts(compiled(compiler, named | {"additionalProperties": True}), '{"a":1,"c":1}')
+
+
+SET: dict[str, Any] = {"properties": {"tags": {"type": "array", "items": {"type": "string"}, "uniqueItems": True}}}
+
+
+def test_a_set_is_left_to_the_model_unless_strict_is_asked_for(compiler: GrammarCompiler) -> None:
+    grammar = compiled(compiler, SET)
+    assert accepts(grammar, '{"tags":["a","a"]}')
+    assert not accepts(grammar, '{"tags":["a",1]}')
+    with pytest.raises(SchemaError, match="at '/properties/tags/uniqueItems': can be enforced only where 'items' has"):
+        JsonAnswer(SET, is_strict=True).rule()
+
+
+def test_a_set_of_few_values_holds_each_in_any_order(compiler: GrammarCompiler) -> None:
+    answer = JsonAnswer({"items": {"enum": ["a", "b", "c", "d", "e"]}, "uniqueItems": True}, is_strict=True)
+    grammar = compiler.compile_lark(f"{HEAD}\nstart: answer\nanswer: {answer.rule()}")
+    for text in ("[]", '["c"]', '["e","a","c","d","b"]', '["b", "a"]'):
+        assert accepts(grammar, text)
+    for text in ('["a","a"]', '["a","b","a"]', '["f"]'):
+        assert not accepts(grammar, text)
+
+
+@pytest.mark.parametrize("kind", ["integer", "number"])
+def test_a_limit_beyond_53_bits_is_never_passed(compiler: GrammarCompiler, kind: str) -> None:
+    for limit in (2**53 + 1, 2**62 + 3, 10**18 - 3, 10**18 + 7, 2**63 - 1, 2**64 - 1):
+        upper = compiled(compiler, {"type": kind, "maximum": limit, "minimum": 0})
+        lower = compiled(compiler, {"type": kind, "minimum": -limit, "maximum": 0})
+        for over in (1, 2, 3, 5, 100, 1024, 10_000):
+            assert not accepts(upper, str(limit + over))
+            assert not accepts(lower, str(-limit - over))
+        assert accepts(upper, str(min(limit, 2**63) - 10_000)), "nor far from reached"
+        assert accepts(lower, str(10_000 - min(limit, 2**63)))
+
+
+def test_an_unknown_format_says_nothing(compiler: GrammarCompiler) -> None:
+    assert accepts(compiled(compiler, {"format": "iri"}), "3")
+    assert accepts(compiled(compiler, {"type": "string", "format": "regex"}), '"("')
 
 
 def test_white_space_is_bounded(compiler: GrammarCompiler) -> None:

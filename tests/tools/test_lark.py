@@ -154,6 +154,33 @@ def test_choices_and_formats_between_tags(schema: dict[str, Any], good: list[str
         assert not allows(f"<f=look><p=x>{value}</p></f>", {"x": schema}, **definitions), value
 
 
+SET = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
+
+
+@pytest.mark.parametrize("format", [CODER, HERMES, GEMMA_4, MINIMAX_M3])
+@pytest.mark.parametrize("keyword", [{"uniqueItems": True}, {"not": {}}])
+def test_a_strict_tool_is_refused_where_a_keyword_cannot_be_enforced(format: ChatFormat, keyword: Any) -> None:
+    tools = {"look": {"type": "object", "properties": {"x": {"type": "array", "items": {"type": "string"}} | keyword}}}
+    with pytest.raises(InvalidRequest, match=next(iter(keyword))):
+        to_lark(format, tools, ANSWER, strict=frozenset(tools))
+
+
+def test_the_rest_of_a_set_is_enforced_of_a_tool_that_is_not_strict() -> None:
+    assert allows('<f=look><p=x>["a","a"]</p></f>', {"x": SET})
+    assert not allows("<f=look><p=x>[1]</p></f>", {"x": SET})
+
+
+@pytest.mark.parametrize("schema", [{"type": "string", "format": "password"}, {"type": "string", "format": "int32"}])
+def test_a_format_that_says_nothing_leaves_a_text_free(schema: Any) -> None:
+    assert allows("<f=look><p=x>any\ntext</p></f>", {"x": schema})
+
+
+def test_del_is_kept_in_the_values_of_arguments() -> None:
+    for schema in ({"const": "a\x7fb"}, {"type": "string", "pattern": "^a\x7fb$"}, {"enum": ["a\x7fb", "c"]}):
+        assert allows("<f=look><p=x>a\x7fb</p></f>", {"x": schema})
+        assert not allows("<f=look><p=x>ab</p></f>", {"x": schema})
+
+
 MARK = "]<]minimax[>["
 DEEP = {
     "type": "object",
