@@ -388,7 +388,7 @@ def _is_given(value: Any) -> bool:
 
 
 def _is_not_text(modalities: tuple[str, ...]) -> bool:
-    return set(modalities) > {"text"} or "text" not in modalities
+    return any(each != "text" for each in modalities)
 
 
 CHAT: tuple[Field, ...] = (
