@@ -124,7 +124,7 @@ async def test_a_grammar_that_turns_out_too_ambiguous_is_the_requests_fault(clie
     assert message.startswith("Field 'grammar': the answer cannot follow it any further: it is too complex")
 
 
-BOMB: Any = {"type": "string", "pattern": "^(([ab]|[bc]){1,500}[abc]*){1,500}$"}
+BOMB: Any = {"type": "string", "pattern": "^(([ab]|[bc]){1,500}[abc]*){1,500}$", "minLength": 200}
 
 
 @pytest.mark.parametrize(

@@ -158,12 +158,16 @@ def test_a_set_of_few_values_holds_each_in_any_order(compiler: GrammarCompiler) 
 
 @pytest.mark.parametrize("kind", ["integer", "number"])
 def test_a_limit_beyond_53_bits_is_never_passed(compiler: GrammarCompiler, kind: str) -> None:
-    for limit in (2**53 + 1, 2**62 + 3, 10**18 - 3, 10**18 + 7, 2**63 - 1, 2**64 - 1):
+    for limit in (2**53, 2**53 + 1, 2**53 + 2, 2**62, 2**62 + 3, 10**18 - 3, 10**18 + 7, 2**63 - 1, 2**64 - 1):
         upper = compiled(compiler, {"type": kind, "maximum": limit, "minimum": 0})
         lower = compiled(compiler, {"type": kind, "minimum": -limit, "maximum": 0})
         for over in (1, 2, 3, 5, 100, 1024, 10_000):
             assert not accepts(upper, str(limit + over))
             assert not accepts(lower, str(-limit - over))
+        below = compiled(compiler, {"type": kind, "exclusiveMaximum": limit, "minimum": 0})
+        above = compiled(compiler, {"type": kind, "exclusiveMinimum": -limit, "maximum": 0})
+        assert not accepts(below, str(limit))
+        assert not accepts(above, str(-limit))
         assert accepts(upper, str(min(limit, 2**63) - 10_000)), "nor far from reached"
         assert accepts(lower, str(10_000 - min(limit, 2**63)))
 
