@@ -118,6 +118,7 @@ class _Reader:
         self._left: list[tuple[str, Schema, str, bool]] = []
         self._factor = 1
         self._n_together = 0
+        self._n_arrays = 0
         self.places: list[tuple[str, dict[str, Any]]] = []
         """Each schema that was read, and where it stands."""
 
@@ -271,7 +272,11 @@ class _Reader:
             return
         items = self._resolved(schema.get("items"))
         values = None if "prefixItems" in found else unique.listed(items)
-        rows = None if values is None else unique.arrays(unique.distinct(values), least, most)
+        rows = (
+            None
+            if values is None
+            else unique.arrays(unique.distinct(values), least, most, unique.MAX_TOTAL - self._n_arrays)
+        )
         if rows is None:
             if not self._is_strict:
                 return
@@ -282,8 +287,11 @@ class _Reader:
             )
         if not rows:
             raise SchemaError(child(at, "minItems"), f"there are fewer than {least} values that differ")
+        self._n_arrays += unique.size(rows)
         kinds = found.get("type", "array")
         others = [kind for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "array"]
+        for name in ("items", "minItems", "maxItems"):  # which the arrays obey, and would be merged with each
+            found.pop(name, None)
         _put_any_of(found, [*rows, *({"type": kind} for kind in others)])
 
     def _with_names(self, schema: dict[str, Any], at: str) -> dict[str, Any]:
@@ -293,10 +301,11 @@ class _Reader:
             return schema
         rule = self._resolved(rule)
         names = unique.listed(rule)
-        if names is None or "patternProperties" in schema or rule.keys() & KNOWN.keys() - {"type", "const", "enum"}:
+        if names is None or "patternProperties" in schema:
             raise SchemaError(child(at, "propertyNames"), "can be enforced only where it is an 'enum' of all names")
         own, more = schema.get("properties", {}), schema.get("additionalProperties", True)
-        named = {name: own.get(name, more) for name in (*own, *names) if name in names and isinstance(name, str)}
+        allowed = dict.fromkeys(name for name in names if isinstance(name, str))
+        named = {name: own.get(name, more) for name in (*own, *allowed) if name in allowed}
         return schema | {"properties": named, "additionalProperties": False}
 
     def _resolved(self, schema: Schema) -> Schema:

@@ -152,6 +152,11 @@ SCHEMAS: dict[str, Any] = {
         "minItems": 2,
     },
     "set of one": {"type": "array", "items": {"type": "boolean"}, "uniqueItems": True, "maxItems": 1},
+    "set of those of a type": {
+        "items": {"type": ["string", "integer"], "enum": ["a", "b", None, 1.0, 2.5, [], {}, True]},
+        "uniqueItems": True,
+        "minItems": 2,
+    },
     "set or nothing": {"type": ["array", "null"], "items": {"type": "boolean"}, "uniqueItems": True},
     "set beside alternatives": {
         "type": "array",
@@ -298,6 +303,10 @@ BOMBS: dict[str, Any] = {
     },
     "patterns together": {"allOf": [{"pattern": f"a{i}.*b"} for i in range(20)]},
     "multiples together": {"allOf": [{"type": "integer", "multipleOf": factor} for factor in (7, 11, 13, 17, 19, 23)]},
+    "sets": {"properties": {f"p{i}": {"items": {"enum": [*"abcde"]}, "uniqueItems": True} for i in range(400)}},
+    "names": {"propertyNames": {"enum": [f"p{i}" for i in range(20_000)]}},
+    "set of pairs": {"items": {"enum": list(range(20_000))}, "uniqueItems": True, "maxItems": 2},
+    "set of all": {"items": {"enum": list(range(20_000))}, "uniqueItems": True, "minItems": 10_000},
     "repetitions": {"pattern": "^(([a-z]{1,100}){1,100}){1,100}$"},
     "many states": {"pattern": "^(a|b)*a(a|b){30}$"},
     "long": {"type": "string", "minLength": 10**9},
