@@ -99,7 +99,8 @@ def function_of(tool: Mapping[str, Any], namespace: str = "") -> dict[str, Any]:
 
 
 def custom_function(tool: Mapping[str, Any], namespace: str) -> dict[str, Any]:
-    """A custom tool as a chat has it. A pattern is enforced; a Lark grammar cannot be, within a string of JSON."""
+    """A custom tool as a chat has it. A pattern is enforced, come what may; a Lark grammar cannot be, within
+    a string of JSON."""
     format, description = tool["format"], tool["description"] or ""
     text = {"type": "string", "description": "All of the tool's input, as it is."}
     if format["type"] == "grammar" and format["definition"]:
@@ -109,7 +110,8 @@ def custom_function(tool: Mapping[str, Any], namespace: str) -> dict[str, Any]:
         if format["syntax"] == "regex":
             text["pattern"] = f"^(?:{format['definition']})$"
     parameters = {"type": "object", "properties": {MEMBER: text}, "required": [MEMBER], "additionalProperties": False}
-    return {"name": full_name(namespace, tool["name"]), "description": description, "parameters": parameters}
+    function = {"name": full_name(namespace, tool["name"]), "description": description, "parameters": parameters}
+    return function | {"strict": True} if "pattern" in text else function
 
 
 def origins(tools: Sequence[Mapping[str, Any]]) -> dict[str, Origin]:

@@ -540,6 +540,12 @@ def test_the_model_is_told_the_form_of_a_custom_tools_input() -> None:
     assert told(REGEX)["parameters"]["properties"]["input"]["pattern"] == "^(?:[a-z]+)$"
 
 
+async def test_a_form_of_a_custom_tools_input_that_cannot_be_enforced_is_refused(say: Say) -> None:
+    tool = APPLY | {"format": REGEX | {"definition": "a(?=b)"}}
+    error = await refused(await say("x"), input="hi", tools=[tool])
+    assert "the parameters of 'apply_patch' cannot be enforced" in error["message"]
+
+
 async def test_tools_that_are_left_out_are_told_of(say: Say, caplog: pytest.LogCaptureFixture) -> None:
     client = await say("yes")
     with caplog.at_level("INFO", "llamahttp.api.responses"):
