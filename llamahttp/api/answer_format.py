@@ -72,9 +72,9 @@ def schema_of(response_format: Mapping[str, Any]) -> Schema:
 
 
 def is_strict(response_format: Mapping[str, Any]) -> bool:
-    """OpenAI's `strict` of a schema, which it has to ask for."""
+    """OpenAI's `strict`: unless it is false, what a schema asks for and cannot be enforced is an error."""
     named = response_format.get("json_schema")
-    return isinstance(named, dict) and named.get("strict") is True
+    return not isinstance(named, dict) or named.get("strict") is not False
 
 
 def checked(schema: object, where: str) -> Schema:

@@ -411,8 +411,8 @@ CHAT: tuple[Field, ...] = (
         Kind.OBJECT,
         {},
         "`{type: text}`, `{type: json_object}`, or `{type: json_schema, json_schema: {schema}}`: what the answer is "
-        "after its thought. The schema is always enforced, and what cannot be is refused; only `uniqueItems` is then "
-        "left to the model, unless `json_schema` has `strict`.",
+        "after its thought. The schema is always enforced, and what cannot be is refused; only where `json_schema` "
+        "says `strict: false`, `uniqueItems` may be left to the model.",
     ),
     Field("add_generation_prompt", Kind.BOOLEAN, None, "End the prompt with the beginning of an answer."),
     Field(

@@ -18,7 +18,7 @@ class JsonAnswer:
     """JSON that a schema validates."""
 
     schema: Schema
-    is_strict: bool = False
+    is_strict: bool = True
     """Nothing is left to the model."""
 
     def rule(self) -> str:

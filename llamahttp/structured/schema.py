@@ -12,8 +12,8 @@ validates. For that the grammar may hold less than the schema allows:
 - Strings hold no control characters but those that `\\n`, `\\r`, `\\t`, `\\b` and `\\f` stand for; nor DEL.
 
 Less is enforced in two things. A format that is not known is an annotation. And `uniqueItems`, which every generator
-writes for a set, is left to the model where it cannot be enforced, unless that is asked for with `strict`: llama-server
-takes and ignores it, and OpenAI refuses it of strict schemas only; who reads a set drops what comes twice.
+writes for a set, is left to the model where it cannot be enforced and whoever asks says `strict: false`, or the schema
+is that of a tool without `strict`: llama-server ignores it always, and who reads a set drops what comes twice.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ OPTIONS = {
 }
 
 
-def enforceable(schema: Schema, *, is_strict: bool = False) -> dict[str, Any]:
+def enforceable(schema: Schema, *, is_strict: bool = True) -> dict[str, Any]:
     """The schema to compile: an object with the options that it needs. Raises SchemaError."""
     check_depth(schema)
     return _enforceable(json.dumps(schema), is_strict)
@@ -282,8 +282,8 @@ class _Reader:
                 return
             raise SchemaError(
                 child(at, "uniqueItems"),
-                "can be enforced only where 'items' has an 'enum' of few values, or 'maxItems' is 1; without 'strict' "
-                "it is left to the model",
+                "can be enforced only where 'items' has an 'enum' of few values, or 'maxItems' is 1; with 'strict' "
+                "false it is left to the model",
             )
         if not rows:
             raise SchemaError(child(at, "minItems"), f"there are fewer than {least} values that differ")
