@@ -23,6 +23,14 @@ test("what is appended is shown and makes its conversation the newest", async ()
   expect(newest).toMatchObject({ title: "Llamas", leaf: second.id, updatedAt: 3 });
 });
 
+test("of several tabs that follow a stream, the first that ends it has the last word", async () => {
+  await store.messages.update(first.id, { stream: "s", status: "writing" });
+  const stopped = await store.write(first.id, "s", { stream: "", status: "stopped", content: "Hai" });
+  expect(stopped).toMatchObject({ status: "stopped", content: "Hai" });
+  expect(await store.write(first.id, "s", { stream: "", status: "failed", content: "H" })).toEqual(stopped);
+  expect(await store.write("gone", "s", { content: "H" })).toBeUndefined();
+});
+
 test("search looks into titles and messages, whatever the case", async () => {
   expect([...(await store.search("LLAMA"))]).toEqual([conversationId]);
   expect([...(await store.search("wool"))]).toEqual([conversationId]);
@@ -85,4 +93,10 @@ test("a database of before attachments is read", async () => {
   const now = new Store(name);
   expect((await now.list())[0]!.format).toEqual(NO_FORMAT);
   expect((await now.messagesOf("c"))[0]).toMatchObject({ attachments: [], format: null });
+});
+
+test("a conversation is read with the end of its shown branch, until it is gone", async () => {
+  expect(await store.opened(conversationId)).toMatchObject({ leaf: second.id, messages: { length: 3 } });
+  await store.removeConversation(conversationId);
+  expect(await store.opened(conversationId)).toBeNull();
 });

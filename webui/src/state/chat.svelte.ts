@@ -1,18 +1,18 @@
 /** The conversations: the one that is shown, and the answers that are being written. */
 
-import { liveQuery } from "dexie";
+import { Dexie, liveQuery } from "dexie";
 import { Answer, type Chunk, type Progress, type Written } from "../lib/answer";
 import type { Draft } from "../lib/attach";
 import type { Content, Conversation, Format, Message, Token } from "../lib/model";
 import { newConversation, newId, newMessage, NO_FORMAT, titleOf } from "../lib/model";
 import { pageOf } from "../lib/pages";
-import { body, objectOf } from "../lib/request";
+import { body, objectOf, type Options } from "../lib/request";
 import { branch, newestLeaf, siblings } from "../lib/tree";
 import { strings } from "../strings";
 import { tools } from "./tools.svelte";
 import { Forgotten, server, ServerError } from "./server.svelte";
 import { settings } from "./settings.svelte";
-import { store } from "./store";
+import { store, type Opened } from "./store";
 
 /** An answer that this tab draws while it is written. */
 interface Writing {
@@ -40,16 +40,18 @@ class Chat {
   /** The conversation that is shown; null is a new one, which is stored with its first message. */
   id = $state<string | null>(null);
   stored = $state.raw<Message[]>([]);
+  /** The end of the branch that is shown; stored with the conversation, and read together with its messages. */
+  leaf = $state<string | null>(null);
   writing = $state.raw<Record<string, Writing>>({});
   /** What a conversation that is not stored yet will have. */
   draft = $state.raw<Partial<Pick<Conversation, "system" | "format">>>({});
 
   readonly conversation = $derived(this.conversations.find(({ id }) => id === this.id) ?? null);
   readonly messages = $derived(this.stored.map((message) => this.writing[message.id]?.message ?? message));
-  readonly shown = $derived(branch(this.messages, this.conversation?.leaf ?? null));
+  readonly shown = $derived(branch(this.messages, this.leaf));
   readonly system = $derived(this.conversation?.system ?? this.draft.system ?? settings.system);
   readonly format = $derived(this.conversation?.format ?? this.draft.format ?? NO_FORMAT);
-  readonly running = $derived(Object.values(this.writing).find(({ message }) => message.conversationId === this.id));
+  readonly running = $derived(this.#runningIn(this.id));
   #watching: { unsubscribe(): void } | undefined;
 
   /** Show what is stored, follow the address, and pick up answers that a reload has interrupted. */
@@ -68,18 +70,26 @@ class Chat {
 
   open(id: string | null): void {
     const hash = id === null ? "#/" : `#/chat/${id}`;
-    if (location.hash !== hash && (id !== null || /^#\/chat/.test(location.hash))) location.hash = hash;
+    if (location.hash !== hash && (id !== null || location.hash !== "")) location.hash = hash;
     if (id === this.id) return;
     this.id = id;
     this.stored = [];
+    this.leaf = null;
     this.draft = {};
     this.#watching?.unsubscribe();
-    this.#watching =
-      id === null
-        ? undefined
-        : liveQuery(() => store.messagesOf(id)).subscribe((messages) => {
-            this.stored = messages;
-          });
+    this.#watching = id === null ? undefined : liveQuery(() => store.opened(id)).subscribe((opened) => this.#show(id, opened));
+  }
+
+  /** Show what is stored of a conversation; a new one in place of one that was deleted, as by another tab. */
+  #show(id: string, opened: Opened | null): void {
+    if (id !== this.id) return;
+    if (!opened) {
+      this.#abandon((message) => message.conversationId === id);
+      this.open(null);
+      return;
+    }
+    this.stored = opened.messages;
+    this.leaf = opened.leaf;
   }
 
   siblings(message: Message): Message[] {
@@ -88,11 +98,13 @@ class Chat {
 
   // --- what a reader does
 
+  /** Throws what the browser's database throws when it cannot store the question. */
   async send(text: string, files: readonly Draft[] = []): Promise<void> {
     const content = text.trim();
     if (!(content || files.length) || this.running) return;
-    const conversationId = this.id ?? (await this.#create(content || files[0]!.name));
-    const parentId = this.shown.at(-1)?.id ?? null;
+    // Not what is shown: that may still be on its way, and another tab may have deleted the conversation.
+    const known = this.id === null ? undefined : await store.conversations.get(this.id);
+    const { id: conversationId, leaf: parentId } = known ?? (await this.#create(content || files[0]!.name));
     await this.#ask(newMessage({ conversationId, parentId, role: "user", content }), files);
   }
 
@@ -105,6 +117,11 @@ class Chat {
   /** Change an answer in place, so that what follows builds on it. */
   async correct(message: Message, content: string): Promise<void> {
     await store.messages.update(message.id, { content });
+  }
+
+  /** Answer a question whose answer was deleted, or never began. */
+  async answer(question: Message): Promise<void> {
+    await this.#answer(question.conversationId, question.id);
   }
 
   /** Another answer to the same question. */
@@ -172,12 +189,16 @@ class Chat {
 
   // --- answers
 
-  async #create(question: string): Promise<string> {
+  #runningIn(conversationId: string | null): Writing | undefined {
+    return Object.values(this.writing).find(({ message }) => message.conversationId === conversationId);
+  }
+
+  async #create(question: string): Promise<Conversation> {
     const conversation = newConversation({ title: titleOf(question), system: this.system, format: this.format });
     await store.conversations.add(conversation);
     this.conversations = await store.list();
     this.open(conversation.id);
-    return conversation.id;
+    return conversation;
   }
 
   async #ask(question: Message, files: readonly Draft[]): Promise<void> {
@@ -189,45 +210,38 @@ class Chat {
   }
 
   async #answer(conversationId: string, parentId: string): Promise<void> {
-    if (this.running) return;
+    if (this.#runningIn(conversationId)) return;
     const message = newMessage({ conversationId, parentId, role: "assistant", model: server.model, status: "writing" });
     await store.append(message);
     await this.#useTools(await this.#generate(message, false));
   }
 
+  /** The conversation may be another than the one that is shown: the reader need not wait for tools. */
   async #generate(message: Message, resume: boolean): Promise<Message> {
-    const all = await store.messagesOf(message.conversationId);
-    const history = branch(all, resume ? message.id : message.parentId);
-    const format = resume ? (message.format ?? NO_FORMAT) : this.format;
-    const request = body(history, {
-      system: this.system,
-      parameters: settings.sent,
-      custom: objectOf(settings.custom),
-      format,
-      contents: await store.contentsOf(history),
-      think: server.canThink ? settings.think : null,
-      resume,
-      tools: tools.offered,
-      probabilities: settings.probabilities ? N_PROBABILITIES : 0,
-    });
+    const conversation = await store.conversations.get(message.conversationId);
+    const format = (resume ? message.format : conversation?.format) ?? NO_FORMAT;
     const { content, reasoning, reasoningMs, toolCalls, tokens: recorded } = message;
-    const stream = newId();
     const begin = { content, reasoning, reasoningMs, toolCalls, ...(recorded ? { tokens: recorded } : {}) };
-    const kept = format.kind === "text" ? null : format;
-    return this.#write({ ...message, format: kept, stream, begin }, (...line) => server.complete(stream, request, ...line));
+    const begun = { format: format.kind === "text" ? null : format, stream: newId(), begin };
+    return this.#write({ ...message, ...begun }, async function* (...line) {
+      await store.messages.update(message.id, { ...begun, status: "writing", error: "" });
+      const request = await requestFor(message, { system: conversation?.system ?? "", format, resume });
+      yield* server.complete(begun.stream, request, ...line);
+    });
   }
 
   /** Run what an answer calls, and let the model go on with the results. */
   async #useTools(message: Message): Promise<void> {
     const isAsked = message.status === "done" && message.toolCalls.length && tools.offered.length;
-    if (!isAsked || this.#roundsBefore(message) >= MAX_ROUNDS) return;
+    if (!isAsked || (await this.#roundsBefore(message)) >= MAX_ROUNDS) return;
     await this.runTools(message);
   }
 
   /** How many answers stand one below the other down to this one, with nothing between them but results of tools. */
-  #roundsBefore(message: Message): number {
-    const path = branch(this.messages, message.id).reverse();
-    return path.findIndex(({ role }) => role === "user");
+  async #roundsBefore({ id, conversationId }: Message): Promise<number> {
+    const path = branch(await store.messagesOf(conversationId), id).reverse();
+    const question = path.findIndex(({ role }) => role === "user");
+    return question < 0 ? path.length : question;
   }
 
   /** Run the calls of an answer that have not been, and let the model go on. */
@@ -257,9 +271,7 @@ class Chat {
       this.writing = { ...this.writing, [message.id]: { message: drawn, progress: answer.progress, attempts, abort } };
       return drawn;
     };
-    const { stream, begin, format } = message;
     draw();
-    await store.messages.update(message.id, { stream, begin, format, status: "writing", error: "" });
     let end: Partial<Message> = { status: "done", error: "" };
     try {
       const report = (n: number) => {
@@ -270,7 +282,7 @@ class Chat {
     } catch (error) {
       end = this.#endOf(error, abort.signal.aborted, draw());
     }
-    return this.#finish(draw({ ...end, stream: "", begin: null }));
+    return this.#finish(draw({ ...end, stream: "", begin: null }), message.stream);
   }
 
   #endOf(error: unknown, isStopped: boolean, { stream, content, reasoning }: Message): Partial<Message> {
@@ -281,16 +293,19 @@ class Chat {
     if (error instanceof Forgotten) {
       return { status: "failed", error: content || reasoning ? strings.forgotten : strings.neverArrived };
     }
+    if (error instanceof Dexie.DexieError) return { status: "failed", error: strings.notStored };
     server.check(error);
     return { status: "failed", error: error instanceof ServerError ? error.message : strings.connectionLost };
   }
 
-  async #finish(message: Message): Promise<Message> {
-    await store.messages.update(message.id, { ...message });
-    this.stored = this.stored.map((other) => (other.id === message.id ? message : other));
-    const { [message.id]: _, ...others } = this.writing;
+  /** Store the end of what `stream` wrote, or what another tab has stored as its end. */
+  async #finish(message: Message, stream = message.stream): Promise<Message> {
+    const failed: Message = { ...message, status: "failed", error: strings.notStored };
+    const end = (await store.write(message.id, stream, message).catch(() => failed)) ?? message;
+    this.stored = this.stored.map((other) => (other.id === end.id ? end : other));
+    const { [end.id]: _, ...others } = this.writing;
     this.writing = others;
-    return message;
+    return end;
   }
 
   #abandon(isMeant: (message: Message) => boolean): void {
@@ -309,6 +324,21 @@ class Chat {
   }
 }
 
+/** The body of the request for `message`: as the answer to what stands above it, or as one that goes on. */
+async function requestFor(message: Message, given: Pick<Options, "system" | "format" | "resume">): Promise<unknown> {
+  const all = await store.messagesOf(message.conversationId);
+  const history = branch(all, given.resume ? message.id : message.parentId);
+  return body(history, {
+    ...given,
+    parameters: settings.sent,
+    custom: objectOf(settings.custom),
+    contents: await store.contentsOf(history),
+    think: server.canThink ? settings.think : null,
+    tools: tools.offered,
+    probabilities: settings.probabilities ? N_PROBABILITIES : 0,
+  });
+}
+
 function lengthOf({ content, reasoning, toolCalls }: Pick<Written, "content" | "reasoning" | "toolCalls">): number {
   return content.length + reasoning.length + toolCalls.reduce((sum, call) => sum + call.arguments.length, 0);
 }
@@ -323,7 +353,7 @@ async function follow(chunks: AsyncGenerator<Chunk>, answer: Answer, draw: () =>
     if (performance.now() - saved < SAVE_MS) return;
     saved = performance.now();
     const { tokens: _, ...kept } = message; // its tokens, which are many, are saved at the end
-    void store.messages.update(message.id, kept);
+    store.write(message.id, message.stream, kept).catch(() => undefined); // the end says so when it cannot be stored
   };
   try {
     for await (const chunk of chunks) {

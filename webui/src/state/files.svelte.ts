@@ -60,6 +60,12 @@ export class Files {
     this.#nPasted = 0;
     return taken;
   }
+
+  /** What was taken could not be sent, and why. */
+  giveBack(taken: readonly Draft[], reason: string): void {
+    this.list = [...taken, ...this.list];
+    this.faults = [reason];
+  }
 }
 
 /** What is in a file, whether it is stored or not; null if it is not there any more. */

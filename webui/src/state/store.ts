@@ -6,6 +6,11 @@ import type { Content, Conversation, Message } from "../lib/model";
 import { NO_FORMAT } from "../lib/model";
 import { newestLeaf, subtree } from "../lib/tree";
 
+export interface Opened {
+  leaf: string | null;
+  messages: Message[];
+}
+
 export class Store extends Dexie {
   conversations!: EntityTable<Conversation, "id">;
   messages!: EntityTable<Message, "id">;
@@ -32,6 +37,14 @@ export class Store extends Dexie {
     return this.messages.where({ conversationId }).toArray();
   }
 
+  /** A conversation's messages and the end of its shown branch, as they are at one moment; null when it is gone. */
+  opened(id: string): Promise<Opened | null> {
+    return this.transaction("r", this.conversations, this.messages, async () => {
+      const conversation = await this.conversations.get(id);
+      return conversation ? { leaf: conversation.leaf, messages: await this.messagesOf(id) } : null;
+    });
+  }
+
   /** Conversations with `text` in their title or in a message. */
   async search(text: string): Promise<Set<string>> {
     const wanted = text.toLowerCase();
@@ -52,6 +65,18 @@ export class Store extends Dexie {
       await this.messages.add(message);
       await this.contents.bulkAdd(contents);
       await this.show(message.conversationId, message.id, message.createdAt);
+    });
+  }
+
+  /** Change a message while `stream` writes it, and give what is stored then: several tabs may follow one stream, and
+   * the first that ends it has the last word. */
+  write(id: string, stream: string, changes: Partial<Message>): Promise<Message | undefined> {
+    return this.transaction("rw", this.messages, async () => {
+      await this.messages
+        .where({ id })
+        .filter((message) => message.stream === stream)
+        .modify(changes);
+      return this.messages.get(id);
     });
   }
 
