@@ -27,6 +27,12 @@ test("of JSON that is being written there is a tree of what is there", () => {
   expect(treeOf("")).toBeNull();
 });
 
+test.each([201, 100_000])("JSON that is nested %i times has no tree, and breaks nothing", (n) => {
+  for (const text of ["[".repeat(n) + "]".repeat(n), "[".repeat(n), '{"a":'.repeat(n)]) expect(treeOf(text)).toBeNull();
+  expect(faultOf("[".repeat(n) + "]".repeat(n))).toBeNull();
+  expect(treeOf("[".repeat(100) + "]".repeat(100))).not.toBeNull();
+});
+
 test.each([
   ['{"a": 1}', true],
   [" [1]\n", true],

@@ -63,3 +63,8 @@ test("a corrected answer has no place among its tokens", () => {
   expect(placeOf("corrected", TOKENS)).toBeNull();
   expect(placeOf("One two three four", TOKENS)).toBeNull();
 });
+
+test("of an answer with many tokens the place is found at once", () => {
+  const many = Array.from({ length: 100_000 }, () => token("a"));
+  expect(placeOf("a".repeat(100_000), many)!.before(3)).toBe("aaa");
+});

@@ -46,7 +46,7 @@ export async function runCode(
 }
 
 function read(data: unknown, endings: Endings): Omit<ToolResult, "ms"> {
-  const { text, isError } = data as { text?: unknown; isError?: unknown };
+  const { text, isError } = (data ?? {}) as { text?: unknown; isError?: unknown };
   const whole = String(text);
   return {
     text: whole.length > MAX_TEXT ? `${whole.slice(0, MAX_TEXT)}\n${endings.cut}` : whole,

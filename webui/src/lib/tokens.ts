@@ -77,13 +77,14 @@ export interface Place {
 export function placeOf(content: string, tokens: readonly Token[]): Place | null {
   const said = utf8.encode(content);
   const written = tokens.map(bytesOf);
-  const ends = written.reduce<number[]>((sums, { length }) => [...sums, (sums.at(-1) ?? 0) + length], []);
+  let end = 0;
+  const ends = written.map(({ length }) => (end += length));
   const tail = written.flat().slice(-said.length);
   if (!isSame(said.subarray(said.length - tail.length), tail)) return null;
   // tokens   [0 ...... thoughts ...... offset ................ all)
   // content                           [0 ................. length)      offset < 0: the begin was not recorded
-  const offset = (ends.at(-1) ?? 0) - said.length;
-  const start = ends.findIndex((end) => end > offset);
+  const offset = end - said.length;
+  const start = ends.findIndex((position) => position > offset);
   const decode = (n: number) => new TextDecoder().decode(said.subarray(0, Math.max(0, n)));
   return { start, before: (index) => decode((ends[index - 1] ?? 0) - offset) };
 }

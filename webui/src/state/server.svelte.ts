@@ -21,7 +21,6 @@ export class ServerError extends Error {
 /** The server has no such stream: it was restarted, or never heard of it. */
 export class Forgotten extends ServerError {}
 
-
 interface Props {
   default_generation_settings?: { params?: Record<string, unknown>; n_ctx?: number };
   model_alias?: string;
@@ -57,6 +56,8 @@ class Server {
     defaultsOf({ ...this.props.default_generation_settings?.params, ...settings.given }),
   );
   #retry: ReturnType<typeof setTimeout> | undefined;
+  /** How often it was asked; only what the last one finds counts, which may have another key. */
+  #nAsked = 0;
   /** Tells of `ready`, when the server answers again. */
   readonly #news = new EventTarget();
 
@@ -71,15 +72,18 @@ class Server {
   /** Ask for the model and its defaults, again and again until there is an answer. */
   async connect(): Promise<void> {
     clearTimeout(this.#retry);
+    const asked = ++this.#nAsked;
     try {
       await this.request("health");
-      this.props = (await (await this.request("props")).json()) as Props;
-      settings.take(this.props.ui_settings ?? {});
+      const props = (await (await this.request("props")).json()) as Props;
+      if (asked !== this.#nAsked) return;
+      this.props = props;
+      settings.take(props.ui_settings ?? {});
       this.health = "ready";
       this.reason = "";
       this.#news.dispatchEvent(new Event("ready"));
     } catch (error) {
-      this.#lost(error);
+      if (asked === this.#nAsked) this.#lost(error);
     }
   }
 
