@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidRequest
+from ..structured.schema import is_deeper
 from ..tools.schema import Schema
 from .body import json_type
 
@@ -75,17 +76,8 @@ def read_tools(tools: Sequence[Any]) -> dict[str, dict[str, Any]]:
 def check_parameters(schema: object, where: str) -> None:
     if schema is not None and not isinstance(schema, dict):
         raise InvalidRequest(f"Expected '{where}' to be a JSON Schema object, but it is {json_type(schema)}")
-    level: list[object] = [schema]
-    for _ in range(MAX_SCHEMA_DEPTH):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        if not level:
-            return
-    raise InvalidRequest(f"'{where}' is nested more than {MAX_SCHEMA_DEPTH} levels deep, which is the limit")
+    if is_deeper(schema, MAX_SCHEMA_DEPTH):
+        raise InvalidRequest(f"'{where}' is nested more than {MAX_SCHEMA_DEPTH} levels deep, which is the limit")
 
 
 def read_choice(choice: object, known: list[str]) -> tuple[str, list[str]]:

@@ -91,8 +91,16 @@ def places(schema: Schema) -> list[tuple[str, dict[str, Any]]]:
 
 def check_depth(schema: Schema) -> None:
     """Raises SchemaError for what is nested too deep to be read by recursion."""
-    level: list[object] = [schema]
-    for _ in range(MAX_DEPTH):
+    if is_deeper(schema, MAX_DEPTH):
+        raise SchemaError(
+            "", f"the objects and arrays of the schema itself are nested more than {MAX_DEPTH} deep, which is the limit"
+        )
+
+
+def is_deeper(value: object, n_levels: int) -> bool:
+    """Whether there are more than `n_levels` objects and arrays of JSON within each other; found without recursion."""
+    level: list[object] = [value]
+    for _ in range(n_levels):
         level = [
             inner
             for outer in level
@@ -100,10 +108,8 @@ def check_depth(schema: Schema) -> None:
             for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
         if not level:
-            return
-    raise SchemaError(
-        "", f"the objects and arrays of the schema itself are nested more than {MAX_DEPTH} deep, which is the limit"
-    )
+            return False
+    return True
 
 
 class _Reader:
