@@ -29,7 +29,7 @@ from llamahttp.api.routes import ROUTES
 from llamahttp.config import DEMO_MODEL
 from tests.answers import Document
 
-N_EXAMPLES = 60 if os.environ.get("CI") else 5
+N_EXAMPLES = 75 if os.environ.get("CI") else 5
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 TIMEOUT_S = 30
 MAX_BODY = 64 << 20
