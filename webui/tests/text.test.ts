@@ -27,6 +27,22 @@ describe("mathematics in text", () => {
     expect(displayMath(["$$x$$ is"])).toBeNull();
     expect(displayMath(["$$", "x"])).toBeNull();
   });
+
+  test.each([
+    ["text", 1],
+    ["\\[", 201],
+  ])("a line %j looks at %i lines at most", (first, n) => {
+    const text = [first, ...Array<string>(1000).fill("x")];
+    let taken = 0;
+    const lines = (function* () {
+      for (const line of text) {
+        taken++;
+        yield line;
+      }
+    })();
+    expect(displayMath(lines)).toBeNull();
+    expect(taken).toBe(n);
+  });
 });
 
 describe("numbers and times", () => {

@@ -25,8 +25,7 @@ markdown.block.ruler.before(
   "fence",
   "math",
   (state: StateBlock, startLine: number, endLine: number, silent: boolean) => {
-    const lines = Array.from({ length: endLine - startLine }, (_, i) => line(state, startLine + i));
-    const found = displayMath(lines);
+    const found = displayMath(lines(state, startLine, endLine));
     if (!found) return false;
     if (silent) return true;
     pushMath(state, found.tex, true).block = true;
@@ -36,8 +35,20 @@ markdown.block.ruler.before(
   { alt: ["paragraph", "reference", "blockquote", "list"] },
 );
 
-function line(state: StateBlock, index: number): string {
-  return state.src.slice((state.bMarks[index] ?? 0) + (state.tShift[index] ?? 0), state.eMarks[index]);
+/** `- [ ] open` and `- [x] done`. */
+markdown.core.ruler.after("inline", "tasks", ({ tokens }) => {
+  tokens.forEach((token, index) => {
+    const [item, text] = [tokens[index - 2], token.children?.[0]];
+    if (token.type !== "inline" || item?.type !== "list_item_open" || text?.type !== "text") return;
+    const mark = /^\[([ xX])\](?=\s)/.exec(text.content);
+    if (!mark) return;
+    item.attrJoin("class", "task");
+    text.content = (mark[1] === " " ? "☐" : "☑") + text.content.slice(mark[0].length);
+  });
+});
+
+function* lines({ src, bMarks, tShift, eMarks }: StateBlock, from: number, to: number): Generator<string> {
+  for (let index = from; index < to; index++) yield src.slice((bMarks[index] ?? 0) + (tShift[index] ?? 0), eMarks[index]);
 }
 
 function pushMath(state: StateInline | StateBlock, tex: string, display: boolean): Token {
@@ -67,6 +78,14 @@ rules.fence = rules.code_block = (tokens, index) => {
 
 rules.table_open = () => '<div class="table" tabindex="0"><table>';
 rules.table_close = () => "</table></div>";
+
+// Which side a column keeps to, as a class: the Content-Security-Policy lets no style through.
+rules.th_open = rules.td_open = (tokens, index, options, _, self) => {
+  const token = tokens[index]!;
+  const side = /^text-align:(\w+)$/.exec(String(token.attrGet("style") ?? ""))?.[1];
+  token.attrs = side ? [["class", `align-${side}`]] : null;
+  return self.renderToken(tokens, index, options);
+};
 
 rules.link_open = (tokens, index, options, _, self) => {
   tokens[index]!.attrSet("target", "_blank");

@@ -32,18 +32,25 @@ export interface DisplayMath {
   lines: number;
 }
 
-/** The display that the first of the lines opens, if another one closes it with nothing behind it. */
-export function displayMath(lines: readonly string[]): DisplayMath | null {
-  const first = lines[0] ?? "";
-  const fence = FENCES.find(({ open, display }) => display && first.startsWith(open));
-  if (!fence) return null;
-  for (const [index, text] of lines.entries()) {
-    const from = index === 0 ? fence.open.length : 0;
-    const stop = text.indexOf(fence.close, from);
-    if (stop < 0) continue;
-    if (text.slice(stop + fence.close.length).trim()) return null;
-    const all = [...lines.slice(0, index), text.slice(0, stop)].join("\n").slice(fence.open.length).trim();
-    return all ? { tex: all, lines: index + 1 } : null;
+/** Lines of a display at most; each line that opens one may look so far ahead. */
+const MAX_LINES = 200;
+
+/** The display that the first of the lines opens, if another one closes it with nothing behind it. Of lines that open
+ * none only the first is taken. */
+export function displayMath(lines: Iterable<string>): DisplayMath | null {
+  const read: string[] = [];
+  let fence: (typeof FENCES)[number] | undefined;
+  for (const text of lines) {
+    fence ??= FENCES.find(({ open, display }) => display && text.startsWith(open));
+    if (!fence || read.length === MAX_LINES) return null;
+    const stop = text.indexOf(fence.close, read.length ? 0 : fence.open.length);
+    if (stop >= 0) return displayOf([...read, text.slice(0, stop)], fence.open, text.slice(stop + fence.close.length));
+    read.push(text);
   }
   return null;
+}
+
+function displayOf(lines: readonly string[], open: string, rest: string): DisplayMath | null {
+  const tex = lines.join("\n").slice(open.length).trim();
+  return tex && !rest.trim() ? { tex, lines: lines.length } : null;
 }

@@ -2,10 +2,12 @@
 
 import type { Attachment, Content, Conversation, Format, LikelyToken, Message, Token, ToolCall } from "./model";
 import { newConversation, newId, newMessage, NO_FORMAT } from "./model";
+import { strings } from "../strings";
 import { branch, newestLeaf } from "./tree";
 
 const FORMAT = "llamahttp-conversations";
 const VERSION = 1;
+const faults = strings.importFaults;
 
 export interface Exported {
   conversation: Conversation;
@@ -13,6 +15,7 @@ export interface Exported {
   contents: Content[];
 }
 
+/** With a text for the reader. */
 export class NotAnExport extends Error {}
 
 export function toJson(items: readonly Exported[]): string {
@@ -35,10 +38,10 @@ export function fromJson(text: string): Exported[] {
   try {
     file = JSON.parse(text);
   } catch {
-    throw new NotAnExport("it is not JSON");
+    throw new NotAnExport(faults.notJson);
   }
-  if (!isObject(file) || file.format !== FORMAT) throw new NotAnExport("it holds no conversations of this page");
-  if (file.version !== VERSION) throw new NotAnExport(`its version is ${String(file.version)}, not ${VERSION}`);
+  if (!isObject(file) || file.format !== FORMAT) throw new NotAnExport(faults.notOurs);
+  if (file.version !== VERSION) throw new NotAnExport(faults.version(String(file.version), VERSION));
   return list(file.conversations).map(readOne);
 }
 
@@ -137,13 +140,13 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 function object(value: unknown): Record<string, unknown> {
-  if (!isObject(value)) throw new NotAnExport("a conversation in it is damaged");
+  if (!isObject(value)) throw new NotAnExport(faults.conversation);
   return value;
 }
 
 function list(value: unknown): unknown[] {
   if (value === undefined) return [];
-  if (!Array.isArray(value)) throw new NotAnExport("a list in it is damaged");
+  if (!Array.isArray(value)) throw new NotAnExport(faults.list);
   return value;
 }
 

@@ -19,7 +19,7 @@ interface Look {
   metrics: Metrics;
 }
 
-/** Curves over `times`, in tokens/s, seconds and cells; null where there is nothing to tell. */
+/** Curves over `times`, in tokens/s and seconds; null where there is nothing to tell. */
 export interface Curves {
   times: number[];
   generation: (number | null)[];
@@ -27,7 +27,6 @@ export interface Curves {
   firstToken: [(number | null)[], (number | null)[]];
   gap: [(number | null)[], (number | null)[]];
   queue: [(number | null)[], (number | null)[]];
-  cells: (number | null)[];
 }
 
 const NO_CURVES: Curves = {
@@ -37,7 +36,6 @@ const NO_CURVES: Curves = {
   firstToken: [[], []],
   gap: [[], []],
   queue: [[], []],
-  cells: [],
 };
 
 class Live {
@@ -98,7 +96,6 @@ class Live {
       firstToken: both("llamahttp:time_to_first_token_seconds"),
       gap: both("llamahttp:inter_token_seconds"),
       queue: both("llamahttp:queue_seconds"),
-      cells: metrics.get('llamahttp:kv_cells{state="used"}') ?? null,
     };
   }
 
@@ -125,12 +122,11 @@ interface Values {
   firstToken: Pair;
   gap: Pair;
   queue: Pair;
-  cells: number | null;
 }
 
 function nothing(): Values {
   const none: Pair = [null, null];
-  return { generation: null, prompt: null, firstToken: none, gap: none, queue: none, cells: null };
+  return { generation: null, prompt: null, firstToken: none, gap: none, queue: none };
 }
 
 function extend(curves: Curves, at: number, values: Values): Curves {
@@ -146,7 +142,6 @@ function extend(curves: Curves, at: number, values: Values): Curves {
     firstToken: addPair(curves.firstToken, values.firstToken),
     gap: addPair(curves.gap, values.gap),
     queue: addPair(curves.queue, values.queue),
-    cells: add(curves.cells, values.cells),
   };
 }
 
