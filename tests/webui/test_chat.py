@@ -79,6 +79,59 @@ async def test_an_edited_question_begins_a_branch_and_keeps_the_old_one(open_pag
     assert await questions(page).all_inner_texts() == ["What is 2 + 3?", "What is 4 + 4?"]
 
 
+async def test_what_a_reader_has_opened_stays_while_the_conversation_goes_on(open_page: Open) -> None:
+    page = await open_page()
+    await ready(page)
+    await ask(page, "What is 2 + 3?")
+    question = page.locator("article[data-role=user]").first
+    await act(question, "Edit")
+    await question.get_by_role("textbox", name="Edit").fill("What is 1 + 1?")
+    await page.evaluate("""() => {
+        window.fewest = Infinity;
+        const count = () => (window.fewest = Math.min(window.fewest, document.querySelectorAll("article").length));
+        new MutationObserver(count).observe(document.body, { childList: true, subtree: true });
+    }""")
+    await endless(page)
+    await send(page, "Tell me a story.")
+    await grown(page, 50)
+    assert await page.evaluate("window.fewest") >= 2, "what was there has not gone away in between"
+    assert await question.get_by_role("textbox", name="Edit").input_value() == "What is 1 + 1?"
+    again = question.get_by_role("button", name="Send")
+    assert await again.is_disabled(), "one answer at a time"
+    await page.get_by_role("button", name="Stop").click()
+    await page.wait_for_selector("article[data-status=stopped]")
+    await page.unroute("**/v1/chat/completions")
+    await again.click()
+    await page.get_by_role("img", name="Version 2 of 2").wait_for()
+    await whole(answers(page).last)
+    assert await questions(page).all_inner_texts() == ["What is 1 + 1?"]
+
+
+async def test_a_question_whose_answer_was_deleted_can_be_asked_again(open_page: Open) -> None:
+    page = await open_page()
+    await ready(page)
+    await ask(page, "What is 2 + 3?")
+    page.on("dialog", lambda dialog: dialog.accept())
+    await act(answers(page).last, "Delete")
+    await answers(page).last.wait_for(state="detached")
+    await act(page.locator("article[data-role=user]").last, "Ask again")
+    assert await whole(answers(page).last)
+    assert await questions(page).all_inner_texts() == ["What is 2 + 3?"]
+    assert await page.get_by_role("button", name="Ask again").count() == 0
+
+
+async def test_an_edit_that_is_given_up_leaves_the_focus_where_it_was(open_page: Open) -> None:
+    page = await open_page()
+    await ready(page)
+    await ask(page, "What is 2 + 3?")
+    answer = answers(page).last
+    await act(answer, "Edit")
+    await page.keyboard.press("Escape")
+    await page.wait_for_function("document.activeElement.ariaLabel === 'Edit'")
+    await page.keyboard.press("Enter")
+    await answer.get_by_role("textbox", name="Edit").wait_for()
+
+
 async def test_a_conversation_survives_a_reload(open_page: Open) -> None:
     page = await open_page()
     await ready(page)

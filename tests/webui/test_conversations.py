@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Open
-from .steps import answers, ask, questions, ready, set_parameters
+from .steps import answers, ask, questions, ready, set_parameters, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -119,3 +119,41 @@ async def test_a_system_prompt_is_sent_with_each_question(open_page: Open) -> No
         await ask(page, "Hello!")
     messages = (await waiting.value).post_data_json["messages"]
     assert messages[0] == {"role": "system", "content": "Answer in one word."}
+
+
+async def test_a_conversation_that_another_tab_deletes_gives_way_to_a_new_one(open_page: Open) -> None:
+    page = await open_page()
+    await ready(page)
+    await ask(page, "Hello!")
+    other = await page.context.new_page()
+    await other.goto(page.url)
+    await ready(other)
+    await answers(other).last.wait_for()
+    await other.get_by_role("textbox", name="Message").fill("Are you still there?")
+    page.on("dialog", lambda dialog: dialog.accept())
+    await page.get_by_role("button", name="More: Hello!").click()
+    await page.get_by_role("navigation").get_by_role("button", name="Delete").click()
+    await answers(other).last.wait_for(state="detached")
+    await other.get_by_role("heading", name="What can I help with?").wait_for()
+    await other.get_by_role("textbox", name="Message").press("Enter")
+    assert await whole(answers(other).last), "what was typed is kept, and asked in a new conversation"
+    await page.get_by_role("link", name="Are you still there?").wait_for()
+
+
+async def test_an_address_of_no_conversation_leads_to_a_new_one(open_page: Open, server: str) -> None:
+    page = await open_page(f"{server}#/chat/0123")
+    await ready(page)
+    await page.get_by_role("heading", name="What can I help with?").wait_for()
+    assert await ask(page, "Hello!")
+
+
+async def test_a_name_that_was_changed_or_not_leaves_the_focus_on_its_conversation(open_page: Open) -> None:
+    page = await open_page()
+    await ready(page)
+    await ask(page, "Hello!")
+    for key, name in (("Escape", "Hello!"), ("Enter", "Greetings")):
+        await page.get_by_role("button", name="More:").click()
+        await page.get_by_role("button", name="Rename").click()
+        await page.get_by_role("textbox", name="Rename").fill("Greetings")
+        await page.keyboard.press(key)
+        await page.wait_for_function("name => document.activeElement.textContent === name", arg=name)

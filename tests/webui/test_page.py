@@ -80,12 +80,15 @@ async def test_markdown_code_and_mathematics_are_laid_out(open_page: Open) -> No
     page = await open_page()
     await ready(page)
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    text = "# Title\n\n```python\ndef f(): pass\n```\n\n| a |\n|---|\n| 1 |\n\n$$x^2$$ costs $5 and $6, and $y_1$."
-    answer = await write_answer(page, text)
+    text = "# Title\n\n```python\ndef f(): pass\n```\n\n| a |\n|--:|\n| 1 |\n\n- [x] done\n\n"
+    answer = await write_answer(page, text + "$$x^2$$ costs $5 and $6, and $y_1$.")
     await answer.locator(".katex").nth(1).wait_for()
     await answer.locator(".hljs-keyword").first.wait_for()
     assert "costs $5 and $6" in await answer.inner_text()
-    assert await answer.locator("table td").inner_text() == "1"
+    cell = answer.locator("table td")
+    assert await cell.inner_text() == "1"
+    assert await cell.evaluate("cell => getComputedStyle(cell).textAlign") == "right"
+    assert await answer.get_by_role("listitem").inner_text() == "☑ done"
     await answer.locator(".code").get_by_role("button", name="Copy").click()
     await answer.get_by_role("button", name="Copied").wait_for()
     assert await page.evaluate("navigator.clipboard.readText()") == "def f(): pass\n"
