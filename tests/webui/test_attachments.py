@@ -120,6 +120,24 @@ async def test_a_text_file_is_sent_shown_and_kept(open_page: Open, tmp_path: Pat
     await page.get_by_role("dialog").wait_for(state="detached")
 
 
+async def test_a_file_is_copied_without_the_clipboard_api_which_plain_http_has_not(
+    open_page: Open, tmp_path: Path
+) -> None:
+    page = await open_page()
+    await page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    await page.reload()
+    await ready(page)
+    notes = tmp_path / "notes.txt"
+    notes.write_text(NOTES)
+    await attach(page, notes)
+    await page.get_by_role("button", name="Show notes.txt").click()
+    await page.get_by_role("button", name="Copy").click()
+    await page.get_by_role("button", name="Close").click()
+    await page.get_by_role("textbox", name="Message").focus()
+    await page.keyboard.press("Control+V")
+    assert await page.get_by_role("textbox", name="Message").input_value() == NOTES
+
+
 async def test_the_model_reads_what_is_attached(open_page: Open, tmp_path: Path) -> None:
     """The server really gets it: a long file makes a long prompt, and a second question takes it from the cache."""
     page = await open_page()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Open
-from .steps import answers, ask, questions, ready, set_parameters, whole
+from .steps import answers, ask, endless, grown, questions, ready, send, set_parameters, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -75,6 +75,30 @@ async def test_another_tab_sees_what_is_written(open_page: Open) -> None:
     await other.get_by_role("link", name="Tell me about llamas").click()
     await answers(other).first.wait_for()
     assert await answers(other).first.inner_text() == await answers(page).first.inner_text()
+
+
+async def test_a_new_chat_leads_from_the_workbench_to_the_chat(open_page: Open) -> None:
+    page = await open_page()
+    await ready(page)
+    await page.get_by_role("link", name="Workbench").click()
+    await page.get_by_role("region", name="Live").wait_for()
+    await page.get_by_role("button", name="New chat").click()
+    await page.get_by_role("heading", name="What can I help with?").wait_for()
+
+
+async def test_a_stopped_answer_stays_stopped_though_another_tab_follows_it(open_page: Open) -> None:
+    page = await open_page()
+    await ready(page)
+    await endless(page)
+    await send(page, "Tell me a story.")
+    await grown(page, 100)
+    other = await page.context.new_page()
+    await other.goto(page.url)
+    await grown(other, 100)
+    await page.get_by_role("button", name="Stop").click()
+    for tab in (page, other):
+        await tab.wait_for_selector("article[data-status=stopped]")
+        assert await answers(tab).last.get_by_role("alert").count() == 0
 
 
 async def test_settings_show_the_server_s_defaults_are_sent_and_reset(open_page: Open) -> None:

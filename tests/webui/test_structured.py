@@ -168,6 +168,19 @@ async def test_json_is_a_tree_unasked_and_other_text_is_not(open_page: Open) -> 
     assert await view.locator(".node .node").count() == 250
 
 
+async def test_json_that_is_nested_too_deep_for_a_tree_is_shown_as_text(open_page: Open) -> None:
+    page = await open_page()
+    await ready(page)
+    await ask(page, "Hello!")
+    answer = answers(page).last
+    await act(answer, "Edit")
+    await answer.get_by_role("textbox", name="Edit").fill("[" * 20_000 + "]" * 20_000)
+    await answer.get_by_role("button", name="Save").click()
+    await answer.locator(".structured pre").wait_for()
+    await page.reload()
+    await answer.locator(".structured pre").wait_for()
+
+
 async def test_images_of_the_web_are_links_and_those_in_the_answer_are_shown(open_page: Open) -> None:
     page = await open_page()
     await ready(page)
