@@ -354,3 +354,19 @@ async def test_what_is_being_written_stays_while_something_else_is_looked_at(ope
     await page.reload()
     await ready(page)
     assert await box.input_value() == ""
+
+
+async def test_a_long_file_is_scrolled_within_its_preview(open_page: Open, tmp_path: Path) -> None:
+    page = await open_page()
+    await ready(page)
+    path = tmp_path / "wool.txt"
+    path.write_text("".join(f"sheep {n}\n" for n in range(300)))
+    await attach(page, path)
+    await page.get_by_role("button", name="Show wool.txt").click()
+    text = page.locator("pre.preview")
+    await text.focus()
+    await page.keyboard.press("End")
+    await page.wait_for_function("() => document.querySelector('pre.preview').scrollTop > 0")
+    await text.evaluate("text => text.scrollTo(0, text.scrollHeight)")
+    inside, outside = await text.bounding_box(), await page.get_by_role("dialog").bounding_box()
+    assert inside and outside and inside["y"] + inside["height"] < outside["y"] + outside["height"]

@@ -127,7 +127,7 @@ async def test_an_edit_that_is_given_up_leaves_the_focus_where_it_was(open_page:
     answer = answers(page).last
     await act(answer, "Edit")
     await page.keyboard.press("Escape")
-    await page.wait_for_function("document.activeElement.ariaLabel === 'Edit'")
+    await page.wait_for_function("() => document.activeElement.ariaLabel === 'Edit'")
     await page.keyboard.press("Enter")
     await answer.get_by_role("textbox", name="Edit").wait_for()
 
