@@ -161,6 +161,12 @@ DIFFERENCES = [
     Difference(
         "1 is true: it contradicts `add_generation_prompt`", "/v1/chat/completions", "continue_final_message", [1]
     ),
+    Difference(
+        "the demo model's template does without messages; llama-server's Jinja fails on it",
+        "/v1/chat/completions /apply-template /chat/completions/input_tokens",
+        "messages",
+        [[]],
+    ),
     Difference(NULL, "/v1/chat/completions", "reasoning_format", [None]),
     Difference(NULL, "/tokenize", "content", [None]),
     Difference(NULL, "/detokenize", "tokens", [None]),
