@@ -55,6 +55,7 @@ async def start() -> AsyncIterator[Start]:
     """Start a server over `decoder` with fields of ServerConfig; more than one a test is fine. `around` makes what
     stands for the engine from a real one."""
     clients: list[Client] = []
+    engines: list[Any] = []  # also of servers that did not come to be
 
     async def start_one(
         decoder: FakeDecoder | None = None,
@@ -67,6 +68,7 @@ async def start() -> AsyncIterator[Start]:
         state = ServerState(ServerConfig(**config))
         n_loras = len(state.config.engine.loras)
         state.engine = around(fake_engine(decoder, queue_size=queue_size, loras=n_loras, embedder=embedder))
+        engines.append(state.engine)
         state.template = ChatTemplate(template, eos="<eos>")
         server = TestServer(make_app(state))
         await server.start_server(auto_decompress=False)
@@ -76,11 +78,9 @@ async def start() -> AsyncIterator[Start]:
 
     yield start_one
     for client in clients:
-        assert client.app is not None
-        engine = client.app[STATE].engine
         await client.close()
-        if engine is not None:
-            await engine.close()
+    for engine in engines:
+        await engine.close()
 
 
 @pytest.fixture
