@@ -78,9 +78,11 @@ async def start() -> AsyncIterator[Start]:
 
     yield start_one
     for client in clients:
+        assert client.app is not None
+        engines.append(client.app[STATE].engine)  # perhaps another one by now
         await client.close()
-    for engine in engines:
-        await engine.close()
+    for engine in filter(None, engines):
+        await engine.close()  # safe twice
 
 
 @pytest.fixture
