@@ -149,6 +149,8 @@ class Answer:
         if self._assembler.stopped is not None and self._end is None:
             return "word"
         reason = None if self.finished is None else self.finished.reason
+        if self._is_stopped and reason is StopReason.EOS:
+            return "limit"  # it came to its own end before it heard that it had ended earlier
         return {StopReason.EOS: "eos", StopReason.EMPTY: "none"}.get(reason, "limit") if reason else "limit"
 
     @property

@@ -82,6 +82,13 @@ def test_a_line_that_is_not_indented_ends_the_answer() -> None:
     assert (answer.text, answer.stop_type, stream.stopped_after) == ("a\n  b\n ", "limit", [9])
 
 
+def test_an_answer_that_is_cut_off_has_met_a_limit_though_its_own_end_came_first() -> None:
+    answer, _ = make_answer(n_indent=2)
+    answer.take(tokens("a\nb"))
+    answer.finish(finished(StopReason.EOS))
+    assert (answer.text, answer.stop_type) == ("a\n", "limit")
+
+
 def test_the_first_report_of_progress_tells_what_was_cached() -> None:
     answer, _ = make_answer()
     assert answer.take_progress(PromptProgress(9, 3, 7, 5.0)) == (

@@ -127,15 +127,20 @@ async def test_an_urgent_task_overtakes_those_that_wait() -> None:
 
 async def test_the_least_urgent_is_preempted_first() -> None:
     decoder = FakeDecoder(n_ctx=300)
+    order: list[str] = []
+
+    async def one(text: str, n_predict: int, priority: int) -> None:
+        task = CompletionTask(prompt(text), n_predict=n_predict, priority=priority)
+        assert (await collect(engine, task))[0] == continuation(prompt(text), n_predict)
+        order.append(text[0])
+
     async with fake_engine(decoder) as engine:
         decoder.gate.clear()  # both begin together
-        low = asyncio.create_task(collect(engine, CompletionTask(prompt("l" * 100), n_predict=90, priority=1)))
-        usual = asyncio.create_task(collect(engine, CompletionTask(prompt("u" * 100), n_predict=110)))
+        tasks = [asyncio.create_task(one("l" * 100, 90, 1)), asyncio.create_task(one("u" * 100, 110, 0))]
         await asyncio.sleep(0.01)
         decoder.gate.set()
-        assert (await usual)[0] == continuation(prompt("u" * 100), 110)
-        assert not low.done()
-        assert (await low)[0] == continuation(prompt("l" * 100), 90)
+        await asyncio.gather(*tasks)
+        assert order == ["u", "l"]
         assert (await engine.snapshot()).stats.n_preempted >= 1
 
 
